@@ -1,0 +1,1 @@
+"""One source a file: read, check, encode; the pipeline commits."""

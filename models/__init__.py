@@ -1,0 +1,1 @@
+"""Mathematics: arrays in, arrays out; never opens a table or a socket."""

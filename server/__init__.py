@@ -1,0 +1,1 @@
+"""The ways in from outside: gRPC, command line, demo page."""

@@ -1,0 +1,1 @@
+"""A phantom cohort with known truth, and the page that shows what the system makes of it."""

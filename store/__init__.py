@@ -1,0 +1,1 @@
+"""Tables, schemas, versions and errors; DuckDB and LanceDB live here."""
