@@ -59,3 +59,7 @@ class NotEnoughData(TumorbaseError):
 
 class Unavailable(TumorbaseError):
     """The server cannot be reached, or is shutting down."""
+
+
+class Unauthenticated(TumorbaseError):
+    """The server wants a token, and the call bears none or another."""

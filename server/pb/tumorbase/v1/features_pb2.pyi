@@ -1,0 +1,25 @@
+from tumorbase.v1 import common_pb2 as _common_pb2
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ExportRequest(_message.Message):
+    __slots__ = ("level", "as_of", "commit")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    level: str
+    as_of: str
+    commit: int
+    def __init__(self, level: _Optional[str] = ..., as_of: _Optional[str] = ..., commit: _Optional[int] = ...) -> None: ...
+
+class ExportResponse(_message.Message):
+    __slots__ = ("arrow_ipc_piece", "receipt")
+    ARROW_IPC_PIECE_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    arrow_ipc_piece: bytes
+    receipt: _common_pb2.Receipt
+    def __init__(self, arrow_ipc_piece: _Optional[bytes] = ..., receipt: _Optional[_Union[_common_pb2.Receipt, _Mapping]] = ...) -> None: ...
