@@ -1,11 +1,11 @@
 """The tables: every metadata table in DuckDB and every row kind in LanceDB, as Arrow schemas.
 
-Rows are only ever added. Each belongs to one commit (`commit_id`, added by the store), and is visible
-while its commit is; so these schemas name neither the commit nor anything that changes.
+Rows are only ever added. Each belongs to one commit (`commit_id`, added by the store), and is
+visible while its commit is; so these schemas name neither the commit nor anything that changes.
 
-Times are UTC. `event_time` is when a fact happened, `known_at` when it became known; a reader leaves
-what its source does not state null, and the store then takes: `known_at` = `event_time`, or the time
-of the commit where that is null too; `event_time` = `known_at`.
+Times are UTC. `event_time` is when a fact happened, `known_at` when it became known; a reader
+leaves what its source does not state null, and the store then takes: `known_at` = `event_time`, or
+the time of the commit where that is null too; `event_time` = `known_at`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,14 @@ _FACT_TIMES = [("event_time", TIME), ("known_at", TIME)]
 METADATA: dict[str, pa.Schema] = {
     # One row wherever a source names the patient; the visible table has one row a patient.
     "patient": pa.schema([("patient_id", pa.string())]),
-    # The visible table has one row for each (patient_id, study_id), with the date if any source gave it.
+    # The visible table has one row for each (patient_id, study_id), with the date any source gave.
     "study": pa.schema(
-        [("patient_id", pa.string()), ("study_id", pa.string()), ("study_date", TIME), ("known_at", TIME)]
+        [
+            ("patient_id", pa.string()),
+            ("study_id", pa.string()),
+            ("study_date", TIME),
+            ("known_at", TIME),
+        ]
     ),
     "series": pa.schema(
         [
@@ -29,7 +34,10 @@ METADATA: dict[str, pa.Schema] = {
             ("study_id", pa.string()),
             ("patient_id", pa.string()),
             ("modality", pa.string()),  # DICOM modality: CT, MR, PT
-            ("path", pa.string()),  # of the image file or folder; null when ingested under a pseudonym
+            (
+                "path",
+                pa.string(),
+            ),  # of the image file or folder; null when ingested under a pseudonym
             ("slices", pa.int32()),
             ("spacing_z_mm", pa.float64()),
             ("spacing_y_mm", pa.float64()),
@@ -79,12 +87,18 @@ METADATA: dict[str, pa.Schema] = {
             ("profile_id", pa.string()),
             ("patient_id", pa.string()),
             ("panel_id", pa.string()),
-            ("measured", pa.list_(pa.float32())),  # in the order of the panel's columns; NaN if missing
+            (
+                "measured",
+                pa.list_(pa.float32()),
+            ),  # in the order of the panel's columns; NaN if missing
             *_FACT_TIMES,
         ]
     ),
     "panel": pa.schema(
-        [("panel_id", pa.string()), ("columns", pa.list_(pa.string()))]  # GENE_rnaseq, GENE_cnv, GENE_mut
+        [
+            ("panel_id", pa.string()),
+            ("columns", pa.list_(pa.string())),
+        ]  # GENE_rnaseq, GENE_cnv, GENE_mut
     ),
     # A covariate or any other clinical statement: a number or a text.
     "fact": pa.schema(

@@ -1,0 +1,469 @@
+"""A store directory: DuckDB and LanceDB behind one commit rule, owned by one process."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import mkdtemp
+from types import TracebackType
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from tumorbase.store.commit import CommitContent, StoredModel
+from tumorbase.store.encoder_row import StoredEncoder
+from tumorbase.store.errors import (
+    InvalidRequest,
+    NotFound,
+    StoreDamaged,
+    StoreNotWritable,
+    StoreVersion,
+)
+from tumorbase.store.lock import StoreLock
+from tumorbase.store.metadata import create_tables
+from tumorbase.store.schema import METADATA
+from tumorbase.store.vector_cache import VectorCache
+from tumorbase.store.vectors import VectorTables, Written
+from tumorbase.store.view import View
+
+FORMAT_VERSION = 1
+FORMAT_FILE = "tumorbase.json"
+METADATA_FILE = "metadata.duckdb"
+VECTOR_FOLDER = "vectors"
+STAGING_FOLDER = "staging"
+CACHE_BYTES = 2 * 1024**3
+
+_LAST_COMMIT = "SELECT coalesce(max(commit_id), 0) FROM main.commits"
+_SUPERSEDE = """
+UPDATE main.commits SET superseded_by = $commit
+WHERE item_key = $item_key AND superseded_by IS NULL
+"""
+_INSERT_COMMIT = """
+INSERT INTO main.commits VALUES
+    ($commit, $item_key, $kind, $path, $fingerprint, $run_id, $committed_at, NULL, $table_rows)
+"""
+_INSERT_VECTORS = """
+INSERT INTO main.commit_vectors VALUES
+    ($commit, $level, $encoder_id, $rows, $checksum, $mean, $squared_deviations)
+"""
+_INSERT_ENCODER = """
+INSERT INTO main.encoders
+SELECT $encoder_id, $name, $version, $level, $dim, $weights_sha256, $preprocessing,
+    $is_standardised, $feature_names, $artefact
+WHERE NOT EXISTS (FROM main.encoders WHERE encoder_id = $encoder_id AND level = $level)
+"""
+_FINGERPRINTS = "SELECT item_key, fingerprint FROM main.commits WHERE superseded_by IS NULL"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a store holds at its newest commit."""
+
+    path: str
+    format_version: int
+    commit: int
+    counts: dict[str, int]
+    encoders: tuple[StoredEncoder, ...]
+    snapshots: dict[str, int]
+    quarantined: int
+    models: tuple[str, ...]
+    size_bytes: int
+
+
+class Store:
+    """An open store. Reading goes through views, writing through `commit`, one at a time."""
+
+    def __init__(self, path: Path, lock: StoreLock | None) -> None:
+        self.path = path
+        self._lock = lock
+        self._writing = threading.Lock()
+        self._cache = VectorCache(CACHE_BYTES)
+        self._needs_recovery = True
+        try:
+            self._connection = duckdb.connect(
+                str(path / METADATA_FILE), read_only=self.is_read_only
+            )
+        except (duckdb.IOException, duckdb.Error) as error:
+            raise StoreDamaged(f"store {path}: cannot read {METADATA_FILE}: {error}") from error
+        self._tables = VectorTables(path / VECTOR_FOLDER)
+        if not self.is_read_only:
+            shutil.rmtree(path / STAGING_FOLDER, ignore_errors=True)
+            self._recover()
+
+    @classmethod
+    def create(cls, path: str | Path) -> Store:
+        """Make an empty store and open it.
+
+        Raises:
+            InvalidRequest: something else than an empty directory is already there.
+            StoreNotWritable: the directory cannot be made.
+        """
+        path = Path(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InvalidRequest(f"{path} is not empty, and a new store needs a new directory")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = Path(mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+            draft.chmod(0o755)
+            (draft / VECTOR_FOLDER).mkdir()
+            with duckdb.connect(str(draft / METADATA_FILE)) as connection:
+                connection.execute(create_tables())
+            (draft / FORMAT_FILE).write_text(json.dumps({"format_version": FORMAT_VERSION}) + "\n")
+            draft.rename(path)  # the store appears whole or not at all
+        except OSError as error:
+            raise StoreNotWritable(f"cannot make a store at {path}: {error.strerror}") from error
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Store:
+        """Open a store, as its owner, or for reading alone where its disk cannot be written.
+
+        Raises:
+            NotFound: there is no store at `path`.
+            StoreBusy: another process owns it.
+            StoreVersion: a newer tumorbase wrote it.
+            StoreDamaged: its files cannot be read.
+        """
+        path = Path(path)
+        format_file = path / FORMAT_FILE
+        if not format_file.is_file():
+            raise NotFound("store at", str(path))
+        try:
+            version = json.loads(format_file.read_text())["format_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreDamaged(f"store {path}: {FORMAT_FILE} does not state a format") from error
+        if version != FORMAT_VERSION:
+            raise StoreVersion(
+                f"store {path} is of format {version}, this tumorbase reads format "
+                f"{FORMAT_VERSION}; upgrade tumorbase to open it"
+            )
+        try:
+            lock = StoreLock(path)
+        except OSError:  # a read-only disk: nobody can write, so nobody needs to own it
+            lock = None
+        try:
+            return cls(path, lock)
+        except BaseException:
+            if lock:
+                lock.release()
+            raise
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the store's disk cannot be written."""
+        return self._lock is None
+
+    def close(self) -> None:
+        """Close the databases and let the next process in."""
+        self._connection.close()
+        self._cache.clear()
+        if self._lock:
+            self._lock.release()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def describe_owner(self, owner: str) -> None:
+        """Tell processes that find the store in use who uses it, such as a server's address."""
+        if self._lock:
+            self._lock.describe(owner)
+
+    def last_commit(self) -> int:
+        """The newest commit, 0 in an empty store."""
+        return self._scalar(_LAST_COMMIT)
+
+    def view(self, commit: int | None = None, snapshot: str | None = None) -> View:
+        """The store as of a commit or a snapshot, else as of now.
+
+        Raises:
+            NotFound: there is no such commit or snapshot.
+        """
+        newest = self.last_commit()
+        if snapshot is not None:
+            if snapshot not in self.snapshots():
+                raise NotFound("snapshot", snapshot)
+            commit = self.snapshots()[snapshot]
+        if commit is not None and not 0 <= commit <= newest:
+            raise NotFound("commit", str(commit))
+        at = newest if commit is None else commit
+        return View(self._connection.cursor(), self._tables, at, self._cache)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Item key to fingerprint of every item that is there now."""
+        return dict(self._connection.cursor().execute(_FINGERPRINTS).fetchall())
+
+    def commit(self, content: CommitContent) -> int:
+        """Write one item whole: vectors first, then one transaction that makes it exist.
+
+        Returns the commit's number.
+
+        Raises:
+            StoreNotWritable: the disk is full or read-only; nothing of the item is visible.
+        """
+        with self._writing:
+            self._recover_if_needed()
+            commit_id = self.last_commit() + 1
+            self._needs_recovery = (
+                True  # until the transaction is through, vectors may lie orphaned
+            )
+            try:
+                written = [
+                    self._append(commit_id, vectors.encoder, vectors.file)
+                    for vectors in content.vectors
+                ]
+                self._write_metadata(commit_id, content, written)
+            except (duckdb.Error, OSError, RuntimeError) as error:
+                if not _is_disk_error(error):
+                    raise
+                raise StoreNotWritable(f"cannot write to store {self.path}: {error}") from error
+            self._needs_recovery = False
+            return commit_id
+
+    def save_model(self, name: str, kind: str, content: bytes, details: Mapping[str, Any]) -> int:
+        """Keep a trained model under a name; an older one of the name stays readable by commit."""
+        fingerprint = hashlib.sha256(content).hexdigest()
+        model = StoredModel(name, kind, content, json.dumps(details))
+        return self.commit(
+            CommitContent(f"model:{name}", "model", name, fingerprint, run_id="", model=model)
+        )
+
+    def snapshot(self, name: str) -> int:
+        """Give the newest commit a name.
+
+        Raises:
+            InvalidRequest: the name is empty or already taken.
+        """
+        if not name.strip():
+            raise InvalidRequest("a snapshot needs a name")
+        if name in self.snapshots():
+            raise InvalidRequest(f"snapshot {name!r} exists; snapshots do not change")
+        self._require_writable()
+        commit = self.last_commit()
+        self._connection.cursor().execute(
+            "INSERT INTO main.snapshots VALUES ($name, $commit, $now)",
+            {"name": name, "commit": commit, "now": _now()},
+        )
+        return commit
+
+    def snapshots(self) -> dict[str, int]:
+        """Name to commit of every snapshot, in the order they were made."""
+        query = "SELECT name, commit_id FROM main.snapshots ORDER BY created_at, name"
+        return dict(self._connection.cursor().execute(query).fetchall())
+
+    def record_run(
+        self,
+        run_id: str,
+        started_at: datetime,
+        summary: Mapping[str, Any],
+        quarantined: list[tuple[str, str]],
+    ) -> None:
+        """Write down what a run of ingest did, and what it refused (path, reason)."""
+        now = _now()
+        cursor = self._connection.cursor()
+        cursor.begin()
+        cursor.execute(
+            "INSERT INTO main.runs VALUES ($run_id, $started_at, $now, $summary)",
+            {
+                "run_id": run_id,
+                "started_at": started_at,
+                "now": now,
+                "summary": json.dumps(summary),
+            },
+        )
+        if quarantined:
+            cursor.executemany(
+                "INSERT INTO main.quarantine VALUES ($1, $2, $3, $4)",
+                [[run_id, path, reason, now] for path, reason in quarantined],
+            )
+        cursor.commit()
+
+    def compact(self) -> None:
+        """Tidy up after many small commits; what views see stays the same."""
+        with self._writing:
+            self._tables.compact()
+
+    def staging(self) -> Path:
+        """The folder for files on their way into a commit; emptied when the store is opened."""
+        folder = self.path / STAGING_FOLDER
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def status(self) -> Status:
+        """What the store holds."""
+        view = self.view()
+        cursor = self._connection.cursor()
+        models = cursor.execute("SELECT DISTINCT name FROM main.models ORDER BY name").fetchall()
+        return Status(
+            path=str(self.path),
+            format_version=FORMAT_VERSION,
+            commit=view.commit_id,
+            counts=self.counts(view),
+            encoders=tuple(view.encoders()),
+            snapshots=self.snapshots(),
+            quarantined=self._scalar("SELECT count(*) FROM main.quarantine"),
+            models=tuple(name for (name,) in models),
+            size_bytes=sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
+        )
+
+    def counts(self, view: View) -> dict[str, int]:
+        """How many of each thing there are: patients, studies, lesions, patches and so on."""
+        tables = (
+            "patient",
+            "study",
+            "series",
+            "lesion",
+            "slide",
+            "profile",
+            "outcome",
+            "diagnosis",
+        )
+        counted = {
+            name: view.sql(f"SELECT count(*) n FROM {name}")["n"][0].as_py() for name in tables
+        }
+        for level in ("patch", "nucleus"):
+            # Several encoders may have encoded the same patches; the fullest one has them all.
+            counted[level] = max((view.vector_rows(e) for e in view.encoders(level)), default=0)
+        return counted
+
+    def _recover_if_needed(self) -> None:
+        self._require_writable()
+        if self._needs_recovery:
+            self._recover()
+
+    def _recover(self) -> None:
+        """Delete what a process left that died, or failed, between vectors and transaction."""
+        self._tables.delete_after(self.last_commit())
+        self._needs_recovery = False
+
+    def _require_writable(self) -> None:
+        if self.is_read_only:
+            raise StoreNotWritable(f"store {self.path} lies on a disk that cannot be written")
+
+    def _append(
+        self, commit_id: int, encoder: StoredEncoder, file: Path
+    ) -> tuple[StoredEncoder, Written]:
+        with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as reader:
+            return encoder, self._tables.append(
+                commit_id, encoder.level, encoder.encoder_id, reader
+            )
+
+    def _write_metadata(
+        self, commit_id: int, content: CommitContent, written: list[tuple[StoredEncoder, Written]]
+    ) -> None:
+        cursor = self._connection.cursor()
+        cursor.begin()
+        try:
+            _insert_commit(cursor, commit_id, content)
+            for name, table in content.tables.items():
+                _insert_rows(cursor, commit_id, name, table)
+            for encoder, rows in written:
+                _insert_vectors(cursor, commit_id, encoder, rows)
+            if content.model:
+                _insert_model(cursor, commit_id, content.model)
+            cursor.commit()
+        except BaseException:
+            cursor.rollback()
+            raise
+
+    def _scalar(self, query: str) -> Any:
+        row = self._connection.cursor().execute(query).fetchone()
+        assert row is not None
+        return row[0]
+
+
+def _insert_commit(
+    cursor: duckdb.DuckDBPyConnection, commit_id: int, content: CommitContent
+) -> None:
+    rows = {name: table.num_rows for name, table in content.tables.items()}
+    cursor.execute(_SUPERSEDE, {"commit": commit_id, "item_key": content.item_key})
+    cursor.execute(
+        _INSERT_COMMIT,
+        {
+            "commit": commit_id,
+            "item_key": content.item_key,
+            "kind": content.kind,
+            "path": content.path,
+            "fingerprint": content.fingerprint,
+            "run_id": content.run_id,
+            "committed_at": _now(),
+            "table_rows": json.dumps(rows),
+        },
+    )
+
+
+def _insert_rows(
+    cursor: duckdb.DuckDBPyConnection, commit_id: int, name: str, table: pa.Table
+) -> None:
+    columns = METADATA[name].names  # also refuses a table that is none of ours
+    rows = table.select(columns).cast(METADATA[name])
+    cursor.register("new_rows", rows)
+    cursor.execute(
+        f"INSERT INTO main.{name} SELECT $commit, {', '.join(columns)} FROM new_rows",
+        {"commit": commit_id},
+    )
+    cursor.unregister("new_rows")
+
+
+def _insert_vectors(
+    cursor: duckdb.DuckDBPyConnection, commit_id: int, encoder: StoredEncoder, rows: Written
+) -> None:
+    cursor.execute(
+        _INSERT_ENCODER, {**asdict(encoder), "feature_names": list(encoder.feature_names)}
+    )
+    cursor.execute(
+        _INSERT_VECTORS,
+        {
+            "commit": commit_id,
+            "level": rows.level,
+            "encoder_id": rows.encoder_id,
+            "rows": rows.rows,
+            "checksum": rows.checksum,
+            "mean": rows.statistics.mean.tolist(),
+            "squared_deviations": rows.statistics.squared_deviations.tolist(),
+        },
+    )
+
+
+def _insert_model(cursor: duckdb.DuckDBPyConnection, commit_id: int, model: StoredModel) -> None:
+    cursor.execute(
+        "INSERT INTO main.models VALUES ($commit, $name, $kind, $content, $details)",
+        {"commit": commit_id, **asdict(model)},
+    )
+
+
+def _now() -> datetime:
+    """UTC without a zone, as all times of the store are."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _is_disk_error(error: Exception) -> bool:
+    """Whether the disk is full or read-only; LanceDB and DuckDB say so only in their messages."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
+        return True
+    text = str(error).lower()
+    return any(
+        said in text
+        for said in (
+            "no space left",
+            "os error 28",
+            "read-only file system",
+            "os error 30",
+            "could not write all bytes",
+        )
+    )

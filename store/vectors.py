@@ -1,0 +1,131 @@
+"""Vector tables in LanceDB: one a level and encoder, rows only added."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+from lancedb.expr import col, lit
+
+from tumorbase.store.checksum import checksum_rows
+from tumorbase.store.schema import ID_COLUMN
+from tumorbase.store.statistics import VectorStatistics, describe_vectors, merge_statistics
+
+SCAN_ROWS = 16_384
+_COMPACT_FRAGMENTS = 24
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one commit put into a vector table."""
+
+    level: str
+    encoder_id: str
+    rows: int
+    checksum: int
+    statistics: VectorStatistics
+
+
+def vector_matrix(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """A fixed-size list column as a matrix, float32 (rows, dim)."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):  # of no chunks
+        return np.empty((0, array.type.list_size), dtype=np.float32)
+    return array.flatten().to_numpy(zero_copy_only=False).reshape(-1, array.type.list_size)
+
+
+class VectorTables:
+    """The LanceDB side of a store. Knows no commit but by its number."""
+
+    def __init__(self, folder: Path) -> None:
+        self._database = lancedb.connect(str(folder))
+        self._handles: dict[str, lancedb.table.Table] = {}
+
+    def names(self) -> list[tuple[str, str]]:
+        """(level, encoder_id) of every table there is."""
+        found = self._database.list_tables(limit=100_000).tables
+        return [(level, encoder) for level, encoder in (name.split("__", 1) for name in found)]
+
+    def append(
+        self, commit_id: int, level: str, encoder_id: str, source: pa.RecordBatchReader
+    ) -> Written:
+        """Stream rows in under `commit_id`, in constant memory."""
+        schema = pa.schema([("commit_id", pa.int64()), *source.schema])
+        parts: list[VectorStatistics] = []
+        checksums: list[int] = []
+
+        def tagged() -> Iterator[pa.RecordBatch]:
+            for batch in source:
+                vectors = vector_matrix(batch.column("vector"))
+                parts.append(describe_vectors(vectors))
+                checksums.append(checksum_rows(batch.column(ID_COLUMN[level]), vectors))
+                commit_column = pa.repeat(pa.scalar(commit_id, pa.int64()), len(batch))
+                yield pa.RecordBatch.from_arrays([commit_column, *batch.columns], schema=schema)
+
+        table = self._open_or_create(level, encoder_id, schema)
+        table.add(pa.RecordBatchReader.from_batches(schema, tagged()))
+        statistics = merge_statistics(parts or [describe_vectors(_no_vectors(schema))])
+        return Written(level, encoder_id, statistics.rows, sum(checksums) % 2**63, statistics)
+
+    def scan(
+        self, level: str, encoder_id: str, commit_id: int, columns: list[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows of commits up to `commit_id`, superseded ones too, in the order of writing."""
+        query = self._table(level, encoder_id).search().where(col("commit_id") <= lit(commit_id))
+        if columns is not None:
+            query = query.select(["commit_id", *columns])
+        yield from query.limit(None).to_batches(SCAN_ROWS)
+
+    def schema(self, level: str, encoder_id: str) -> pa.Schema:
+        """Columns of a table, `commit_id` first."""
+        return self._table(level, encoder_id).schema
+
+    def delete_commit(self, level: str, encoder_id: str, commit_id: int) -> int:
+        """Delete the rows of one commit; how many there were."""
+        result = self._table(level, encoder_id).delete(
+            (col("commit_id") == lit(commit_id)).to_sql()
+        )
+        return result.num_deleted_rows
+
+    def delete_after(self, commit_id: int) -> int:
+        """Delete what a process left that died before its commit; how many rows there were."""
+        deleted = 0
+        for level, encoder_id in self.names():
+            table = self._table(level, encoder_id)
+            orphans = (col("commit_id") > lit(commit_id)).to_sql()
+            if table.count_rows(orphans):
+                deleted += table.delete(orphans).num_deleted_rows
+        return deleted
+
+    def compact(self) -> None:
+        """Merge the small fragments that many small commits leave, and drop the versions before.
+
+        Time travel goes by commit numbers in the rows, so no older version is ever read.
+        """
+        for level, encoder_id in self.names():
+            table = self._table(level, encoder_id)
+            if table.stats()["fragment_stats"]["num_fragments"] >= _COMPACT_FRAGMENTS:  # type: ignore[index]
+                table.optimize(cleanup_older_than=timedelta(0))
+
+    def _table(self, level: str, encoder_id: str) -> lancedb.table.Table:
+        name = f"{level}__{encoder_id}"
+        if name not in self._handles:
+            self._handles[name] = self._database.open_table(name)
+        return self._handles[name]
+
+    def _open_or_create(
+        self, level: str, encoder_id: str, schema: pa.Schema
+    ) -> lancedb.table.Table:
+        if (level, encoder_id) not in self.names():
+            name = f"{level}__{encoder_id}"
+            self._handles[name] = self._database.create_table(name, schema=schema)
+        return self._table(level, encoder_id)
+
+
+def _no_vectors(schema: pa.Schema) -> np.ndarray:
+    return np.empty((0, schema.field("vector").type.list_size), dtype=np.float32)

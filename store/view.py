@@ -1,0 +1,187 @@
+"""What one commit sees: metadata by SQL, vectors by encoder. Nothing in a view ever changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tumorbase.store.encoder_row import StoredEncoder
+from tumorbase.store.errors import NotFound
+from tumorbase.store.metadata import visible_query
+from tumorbase.store.schema import METADATA
+from tumorbase.store.statistics import VectorStatistics, merge_statistics
+from tumorbase.store.vector_cache import VectorCache
+from tumorbase.store.vectors import VectorTables, vector_matrix
+
+_ENCODERS = """
+SELECT DISTINCT e.* FROM main.encoders e
+JOIN main.commit_vectors USING (encoder_id)
+JOIN main.commits c USING (commit_id)
+WHERE ($level = '' OR e.level = $level) AND commit_vectors.vector_rows > 0
+  AND c.commit_id <= $commit AND (c.superseded_by IS NULL OR c.superseded_by > $commit)
+ORDER BY e.level, e.name, e.encoder_id
+"""
+_STATISTICS = """
+SELECT v.vector_rows, v.mean, v.squared_deviations FROM main.commit_vectors v
+JOIN main.commits c USING (commit_id)
+WHERE v.encoder_id = $encoder AND v.level = $level AND v.vector_rows > 0
+  AND c.commit_id <= $commit AND (c.superseded_by IS NULL OR c.superseded_by > $commit)
+ORDER BY c.item_key
+"""
+_VISIBLE_COMMITS = """
+SELECT commit_id FROM main.commits
+WHERE commit_id <= $commit AND (superseded_by IS NULL OR superseded_by > $commit)
+"""
+_MODEL = """
+SELECT m.kind, m.content, m.details FROM main.models m JOIN main.commits c USING (commit_id)
+WHERE m.name = $name
+  AND c.commit_id <= $commit AND (c.superseded_by IS NULL OR c.superseded_by > $commit)
+"""
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """All visible vectors of one encoder.
+
+    `rows` are the table's columns but the vector; `raw` is what was stored, float32 (n, dim);
+    `matrix` is what is compared: standardised where the encoder is, then of unit length.
+    """
+
+    encoder: StoredEncoder
+    rows: pa.Table
+    raw: np.ndarray
+    matrix: np.ndarray
+
+
+class View:
+    """A store as of one commit. Safe to use from one thread at a time; make one a request."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        tables: VectorTables,
+        commit_id: int,
+        cache: VectorCache,
+    ) -> None:
+        self._connection = connection
+        self._tables = tables
+        self._cache = cache
+        self.commit_id = commit_id
+
+    def sql(self, query: str, **parameters: Any) -> pa.Table:
+        """The answer to `query` over the tables of `schema.METADATA` as this commit sees them.
+
+        `query` names its parameters `$name`; values never become part of its text.
+        """
+        arguments = {"commit": self.commit_id, **parameters}
+        return self._connection.execute(visible_query(query), arguments).to_arrow_table()
+
+    def table(self, name: str) -> pa.Table:
+        """All visible rows of a metadata table, with event_time and known_at filled in."""
+        if name not in METADATA:
+            raise NotFound("table", name)
+        return self.sql(f"FROM {name}")
+
+    def encoders(self, level: str = "") -> list[StoredEncoder]:
+        """Encoders of which vectors are visible, of one level or of all."""
+        found = self._connection.execute(_ENCODERS, {"level": level, "commit": self.commit_id})
+        columns = [column[0] for column in found.description or []]
+        rows = [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+        return [
+            StoredEncoder(**{**row, "feature_names": tuple(row["feature_names"] or ())})
+            for row in rows
+        ]
+
+    def encoder(self, level: str, name: str) -> StoredEncoder:
+        """The newest-version encoder of a level by its name or its id.
+
+        Raises:
+            NotFound: no visible vector of this level is of such an encoder.
+        """
+        named = [e for e in self.encoders(level) if name in (e.name, e.encoder_id)]
+        if not named:
+            raise NotFound(f"{level} encoder", name)
+        return max(named, key=lambda encoder: (encoder.version, encoder.encoder_id))
+
+    def statistics(self, encoder: StoredEncoder) -> VectorStatistics:
+        """The cohort statistics of an encoder's visible vectors.
+
+        Raises:
+            NotFound: it has none.
+        """
+        arguments = {
+            "encoder": encoder.encoder_id,
+            "level": encoder.level,
+            "commit": self.commit_id,
+        }
+        parts = [
+            VectorStatistics(rows, np.asarray(mean), np.asarray(squared))
+            for rows, mean, squared in self._connection.execute(_STATISTICS, arguments).fetchall()
+        ]
+        if not parts:
+            raise NotFound(f"{encoder.level} vector of encoder", encoder.encoder_id)
+        return merge_statistics(parts)
+
+    def comparable(self, encoder: StoredEncoder, raw: np.ndarray) -> np.ndarray:
+        """Raw vectors (n, dim) as they are compared: standardised if the encoder is, of length 1."""
+        vectors = raw.astype(np.float32, copy=False)
+        if encoder.is_standardised:
+            cohort = self.statistics(encoder)
+            vectors = ((raw - cohort.mean) / cohort.deviation).astype(np.float32)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors / np.maximum(lengths, 1e-12)
+
+    def vectors(self, encoder: StoredEncoder) -> Vectors:
+        """All visible vectors of an encoder, in memory; kept for the next call while they fit."""
+        key = (encoder.level, encoder.encoder_id, self.commit_id)
+        return self._cache.get(key, lambda: self._load(encoder))
+
+    def scan(
+        self, encoder: StoredEncoder, columns: list[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Visible rows of a vector table, batch by batch, without `commit_id`."""
+        batches = self._tables.scan(encoder.level, encoder.encoder_id, self.commit_id, columns)
+        for batch in batches:
+            visible = batch.filter(pc.is_in(batch.column("commit_id"), self._visible_commits))
+            yield visible.drop_columns(["commit_id"])
+
+    def row_columns(self, encoder: StoredEncoder) -> list[str]:
+        """Columns of an encoder's vector table but the vector itself."""
+        names = self._tables.schema(encoder.level, encoder.encoder_id).names
+        return [name for name in names if name not in ("commit_id", "vector")]
+
+    def vector_rows(self, encoder: StoredEncoder) -> int:
+        """How many vectors of an encoder are visible."""
+        return self.statistics(encoder).rows
+
+    def model(self, name: str) -> tuple[str, bytes, str]:
+        """Kind, content and details (JSON) of the newest model of this name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        arguments = {"name": name, "commit": self.commit_id}
+        found = self._connection.execute(_MODEL, arguments).fetchone()
+        if found is None:
+            raise NotFound("model", name)
+        return found
+
+    @cached_property
+    def _visible_commits(self) -> pa.Array:
+        found = self._connection.execute(_VISIBLE_COMMITS, {"commit": self.commit_id})
+        return found.to_arrow_table()["commit_id"].combine_chunks()
+
+    def _load(self, encoder: StoredEncoder) -> Vectors:
+        table = pa.Table.from_batches(
+            self.scan(encoder),
+            schema=self._tables.schema(encoder.level, encoder.encoder_id).remove(0),
+        )
+        raw = vector_matrix(table["vector"])
+        return Vectors(encoder, table.drop_columns(["vector"]), raw, self.comparable(encoder, raw))
