@@ -15,7 +15,7 @@ class ServerConfig:
     port: int = 50051  # 0: any free one
     tls_cert: Path | None = None  # PEM, the chain
     tls_key: Path | None = None  # PEM
-    tls_client_ca: Path | None = None  # PEM; with it, clients must show a certificate of this authority
+    tls_client_ca: Path | None = None  # PEM; clients must then show its certificate
     is_insecure: bool = False  # may listen beyond this machine without TLS
     token_file: Path | None = None
     threads: int = 4  # that read and write the store; at most so many calls work at once

@@ -8,12 +8,13 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from grpc.aio import ServicerContext
 
 from tumorbase.server.status import STATUS, error_metadata
 from tumorbase.store.errors import TumorbaseError, Unauthenticated
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]]
-Context = grpc.aio.ServicerContext
+
 
 _HEALTH = "/grpc.health.v1.Health/"
 
@@ -53,12 +54,12 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         return hmac.compare_digest(borne.encode(), self._expected)
 
 
-async def _abort(context: Context, error: TumorbaseError) -> None:
+async def _abort(context: ServicerContext, error: TumorbaseError) -> None:
     await context.abort(STATUS[type(error)], str(error), error_metadata(error))
 
 
 def _mapped_unary(method: Callable[..., Any]) -> Callable[..., Any]:
-    async def mapped(request: Any, context: Context) -> Any:
+    async def mapped(request: Any, context: ServicerContext) -> Any:
         try:
             return await method(request, context)
         except TumorbaseError as error:
@@ -68,7 +69,7 @@ def _mapped_unary(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _mapped_stream(method: Callable[..., Any]) -> Callable[..., Any]:
-    async def mapped(request: Any, context: Context) -> AsyncIterator[Any]:
+    async def mapped(request: Any, context: ServicerContext) -> AsyncIterator[Any]:
         # Read here, inside the try: an error may come after the first messages.
         try:
             async for response in method(request, context):
@@ -82,10 +83,10 @@ def _mapped_stream(method: Callable[..., Any]) -> Callable[..., Any]:
 def _refusal(handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
     error = Unauthenticated("the server wants a token: give the one in its token file")
 
-    async def refuse(_: Any, context: Context) -> None:
+    async def refuse(_: Any, context: ServicerContext) -> None:
         await _abort(context, error)
 
-    async def refuse_stream(_: Any, context: Context) -> AsyncIterator[Any]:
+    async def refuse_stream(_: Any, context: ServicerContext) -> AsyncIterator[Any]:
         await _abort(context, error)
         yield  # never reached; makes this a stream
 

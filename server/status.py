@@ -47,7 +47,9 @@ def error_of(call: grpc.RpcError, address: str) -> Exception:
         if key == ERROR_KEY:
             name, arguments = json.loads(content)
             error_class: type[TumorbaseError] = getattr(errors, name)
-            return error_class(**arguments) if isinstance(arguments, dict) else error_class(arguments)
+            return (
+                error_class(**arguments) if isinstance(arguments, dict) else error_class(arguments)
+            )
     if call.code() is grpc.StatusCode.UNAVAILABLE:
         return errors.Unavailable(f"cannot reach the server at {address}: {call.details()}")
     if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from google.protobuf.message import Message
+
 from tumorbase.v1.common_pb2 import Value
 
 M = TypeVar("M", bound=Message)
@@ -27,14 +28,15 @@ def to_message(value: Any, message_class: type[M]) -> M:
         AttributeError: the message lacks one of the fields.
     """
     message = message_class()
-    for name in _fields(type(value)):
+    for name in _fields(type(value)):  # type: ignore[arg-type]  # mypy: a type is no Hashable
         _put(message, name, getattr(value, name))
     return message
 
 
 def to_value(message: Message, value_class: type[V]) -> V:
     """The message as `value_class`, by the type hints of its fields; other fields are left out."""
-    return value_class(**{n: _take(message, n, hint) for n, hint in _fields(value_class).items()})
+    hints = _fields(value_class)  # type: ignore[arg-type]
+    return value_class(**{name: _take(message, name, hint) for name, hint in hints.items()})
 
 
 @cache

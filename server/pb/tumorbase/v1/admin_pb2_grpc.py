@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from tumorbase.v1 import admin_pb2 as tumorbase_dot_v1_dot_admin__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -25,7 +26,8 @@ if _version_not_supported:
 
 
 class AdminStub:
-    """Missing associated documentation comment in .proto file."""
+    """Look after the store.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -33,14 +35,100 @@ class AdminStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.Status = channel.unary_unary(
+                '/tumorbase.v1.Admin/Status',
+                request_serializer=tumorbase_dot_v1_dot_admin__pb2.StatusRequest.SerializeToString,
+                response_deserializer=tumorbase_dot_v1_dot_admin__pb2.StatusResponse.FromString,
+                _registered_method=True)
+        self.Check = channel.unary_unary(
+                '/tumorbase.v1.Admin/Check',
+                request_serializer=tumorbase_dot_v1_dot_admin__pb2.CheckRequest.SerializeToString,
+                response_deserializer=tumorbase_dot_v1_dot_admin__pb2.CheckResponse.FromString,
+                _registered_method=True)
+        self.CreateSnapshot = channel.unary_unary(
+                '/tumorbase.v1.Admin/CreateSnapshot',
+                request_serializer=tumorbase_dot_v1_dot_admin__pb2.CreateSnapshotRequest.SerializeToString,
+                response_deserializer=tumorbase_dot_v1_dot_admin__pb2.CreateSnapshotResponse.FromString,
+                _registered_method=True)
+        self.ListSnapshots = channel.unary_unary(
+                '/tumorbase.v1.Admin/ListSnapshots',
+                request_serializer=tumorbase_dot_v1_dot_admin__pb2.ListSnapshotsRequest.SerializeToString,
+                response_deserializer=tumorbase_dot_v1_dot_admin__pb2.ListSnapshotsResponse.FromString,
+                _registered_method=True)
+        self.ListEncoders = channel.unary_unary(
+                '/tumorbase.v1.Admin/ListEncoders',
+                request_serializer=tumorbase_dot_v1_dot_admin__pb2.ListEncodersRequest.SerializeToString,
+                response_deserializer=tumorbase_dot_v1_dot_admin__pb2.ListEncodersResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Look after the store.
+    """
+
+    def Status(self, request, context):
+        """What the store holds at its newest commit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Check(self, request, context):
+        """What is wrong with the store, and if asked, put right.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateSnapshot(self, request, context):
+        """Give the newest commit a name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSnapshots(self, request, context):
+        """The names of commits, in the order they were given.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEncoders(self, request, context):
+        """The encoders installed where the server runs, and those of the store's vectors.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'Status': grpc.unary_unary_rpc_method_handler(
+                    servicer.Status,
+                    request_deserializer=tumorbase_dot_v1_dot_admin__pb2.StatusRequest.FromString,
+                    response_serializer=tumorbase_dot_v1_dot_admin__pb2.StatusResponse.SerializeToString,
+            ),
+            'Check': grpc.unary_unary_rpc_method_handler(
+                    servicer.Check,
+                    request_deserializer=tumorbase_dot_v1_dot_admin__pb2.CheckRequest.FromString,
+                    response_serializer=tumorbase_dot_v1_dot_admin__pb2.CheckResponse.SerializeToString,
+            ),
+            'CreateSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSnapshot,
+                    request_deserializer=tumorbase_dot_v1_dot_admin__pb2.CreateSnapshotRequest.FromString,
+                    response_serializer=tumorbase_dot_v1_dot_admin__pb2.CreateSnapshotResponse.SerializeToString,
+            ),
+            'ListSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSnapshots,
+                    request_deserializer=tumorbase_dot_v1_dot_admin__pb2.ListSnapshotsRequest.FromString,
+                    response_serializer=tumorbase_dot_v1_dot_admin__pb2.ListSnapshotsResponse.SerializeToString,
+            ),
+            'ListEncoders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEncoders,
+                    request_deserializer=tumorbase_dot_v1_dot_admin__pb2.ListEncodersRequest.FromString,
+                    response_serializer=tumorbase_dot_v1_dot_admin__pb2.ListEncodersResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tumorbase.v1.Admin', rpc_method_handlers)
@@ -50,4 +138,140 @@ def add_AdminServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Admin:
-    """Missing associated documentation comment in .proto file."""
+    """Look after the store.
+    """
+
+    @staticmethod
+    def Status(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tumorbase.v1.Admin/Status',
+            tumorbase_dot_v1_dot_admin__pb2.StatusRequest.SerializeToString,
+            tumorbase_dot_v1_dot_admin__pb2.StatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Check(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tumorbase.v1.Admin/Check',
+            tumorbase_dot_v1_dot_admin__pb2.CheckRequest.SerializeToString,
+            tumorbase_dot_v1_dot_admin__pb2.CheckResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tumorbase.v1.Admin/CreateSnapshot',
+            tumorbase_dot_v1_dot_admin__pb2.CreateSnapshotRequest.SerializeToString,
+            tumorbase_dot_v1_dot_admin__pb2.CreateSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tumorbase.v1.Admin/ListSnapshots',
+            tumorbase_dot_v1_dot_admin__pb2.ListSnapshotsRequest.SerializeToString,
+            tumorbase_dot_v1_dot_admin__pb2.ListSnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEncoders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tumorbase.v1.Admin/ListEncoders',
+            tumorbase_dot_v1_dot_admin__pb2.ListEncodersRequest.SerializeToString,
+            tumorbase_dot_v1_dot_admin__pb2.ListEncodersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -17,9 +17,9 @@ class ExportRequest(_message.Message):
     def __init__(self, level: _Optional[str] = ..., as_of: _Optional[str] = ..., commit: _Optional[int] = ...) -> None: ...
 
 class ExportResponse(_message.Message):
-    __slots__ = ("arrow_ipc_piece", "receipt")
-    ARROW_IPC_PIECE_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("receipt", "arrow_ipc_piece")
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
-    arrow_ipc_piece: bytes
+    ARROW_IPC_PIECE_FIELD_NUMBER: _ClassVar[int]
     receipt: _common_pb2.Receipt
-    def __init__(self, arrow_ipc_piece: _Optional[bytes] = ..., receipt: _Optional[_Union[_common_pb2.Receipt, _Mapping]] = ...) -> None: ...
+    arrow_ipc_piece: bytes
+    def __init__(self, receipt: _Optional[_Union[_common_pb2.Receipt, _Mapping]] = ..., arrow_ipc_piece: _Optional[bytes] = ...) -> None: ...

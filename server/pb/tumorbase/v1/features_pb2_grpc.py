@@ -47,8 +47,7 @@ class FeaturesServicer:
     """
 
     def Export(self, request, context):
-        """Rows of one level, as of a time if one is given. The pieces, joined, are one Arrow IPC stream;
-        the last message carries no piece but the receipt.
+        """Rows of one level, as of a time if one is given. The pieces, joined, are one Arrow IPC stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,8 @@ class IngestServicer:
     """
 
     def Run(self, request, context):
-        """Progress as it goes, one message an item, and last the summary.
+        """Progress as it goes, one message an item, and last the summary. A call that is cancelled stops
+        after the item at hand; what was committed stays, and the next run goes on from there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
