@@ -8,7 +8,7 @@ by nucleus on its runs, and on a small raster of its bounding box for the perime
 
 import numpy as np
 
-from libc.math cimport sqrt
+from libc.math cimport fma, sqrt
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport abs as c_abs
 from libc.stdlib cimport calloc, free, malloc, realloc
@@ -26,7 +26,7 @@ ctypedef fused label_t:
 # The rows of `measure_runs`' second array.
 SUMS = (
     "area", "row_min", "column_min", "row_stop", "column_stop", "row_mean", "column_mean",
-    "row_variance", "column_variance", "covariance",
+    "row_variance", "column_variance", "covariance", "covariance_as_summed",
     "area_convex", "area_filled", "euler_number", "perimeter", "feret_squared",
 )
 
@@ -52,6 +52,7 @@ cdef struct Scratch:
     int32_t* vertex_row  # of the left chain, then of the right one
     int32_t* parent  # union-find over runs
     int32_t* stack  # of the flood
+    double* column_sum
     uint8_t* raster
     uint8_t* border
 
@@ -192,6 +193,7 @@ cdef object measure_all(Run* runs, int64_t[::1] first):
     cdef int64_t n = first.shape[0] - 1
     cdef int64_t i
     cdef int64_t height = 1
+    cdef int64_t width = 1
     cdef int64_t raster = 1
     cdef int64_t most_runs = 1
     cdef Box box
@@ -201,6 +203,7 @@ cdef object measure_all(Run* runs, int64_t[::1] first):
     for i in range(n):
         box = bounding_box(runs + first[i], first[i + 1] - first[i])
         height = max(height, box.height)
+        width = max(width, box.width)
         raster = max(raster, <int64_t>(box.height + 2 * PAD) * (box.width + 2 * PAD))
         most_runs = max(most_runs, first[i + 1] - first[i])
     scratch.left = <int32_t*>malloc(height * sizeof(int32_t))
@@ -208,13 +211,14 @@ cdef object measure_all(Run* runs, int64_t[::1] first):
     scratch.vertex_row = <int32_t*>malloc(2 * height * sizeof(int32_t))
     scratch.parent = <int32_t*>malloc(most_runs * sizeof(int32_t))
     scratch.stack = <int32_t*>malloc(raster * sizeof(int32_t))
+    scratch.column_sum = <double*>malloc(width * sizeof(double))
     scratch.raster = <uint8_t*>malloc(raster)
     scratch.border = <uint8_t*>malloc(raster)
     try:
         if (
             scratch.left == NULL or scratch.right == NULL or scratch.vertex_row == NULL
             or scratch.parent == NULL or scratch.stack == NULL
-            or scratch.raster == NULL or scratch.border == NULL
+            or scratch.column_sum == NULL or scratch.raster == NULL or scratch.border == NULL
         ):
             raise MemoryError
         with nogil:
@@ -226,6 +230,7 @@ cdef object measure_all(Run* runs, int64_t[::1] first):
         free(scratch.vertex_row)
         free(scratch.parent)
         free(scratch.stack)
+        free(scratch.column_sum)
         free(scratch.raster)
         free(scratch.border)
     return sums
@@ -247,13 +252,16 @@ cdef void measure_nucleus(
     out[3 * stride] = box.top + box.height
     out[4 * stride] = box.left + box.width
     write_moments(runs, n, box, area, out + 5 * stride, stride)
+    out[10 * stride] = out[9 * stride]
+    if out[9 * stride] == 0:
+        out[10 * stride] = covariance_as_summed(runs, n, box, area, scratch.column_sum)
     write_extents(runs, n, box, scratch)
-    out[10 * stride] = <double>fill_convex(box.height, scratch)
-    out[12 * stride] = <double>euler_number(runs, n, box.height, scratch.parent, &holes)
+    out[11 * stride] = <double>fill_convex(box.height, scratch)
+    out[13 * stride] = <double>euler_number(runs, n, box.height, scratch.parent, &holes)
     draw(runs, n, box, scratch)
-    out[11 * stride] = <double>(filled_area(box, scratch) if holes > 0 else area)
-    out[13 * stride] = perimeter(runs, n, box, scratch)
-    out[14 * stride] = <double>feret_squared(box.height, scratch)
+    out[12 * stride] = <double>(filled_area(box, scratch) if holes > 0 else area)
+    out[14 * stride] = perimeter(runs, n, box, scratch)
+    out[15 * stride] = <double>feret_squared(box.height, scratch)
 
 
 cdef Box bounding_box(Run* runs, int64_t n) noexcept nogil:
@@ -303,6 +311,33 @@ cdef void write_moments(
     out[4 * stride] = (count * sum_rc - <double>sum_r * sum_c) * scale
 
 
+cdef double covariance_as_summed(
+    Run* runs, int64_t n, Box box, int64_t area, double* column_sum
+) noexcept nogil:
+    """The covariance in floating point, summed down the columns and then over them.
+
+    Where it is zero, the rounding of these sums decides in regionprops whether a wide nucleus lies at
+    pi/2 or -pi/2, which are one axis. The same order (and fused products, as in BLAS) decides alike.
+    """
+    cdef int64_t i, c
+    cdef int64_t sum_r = 0, sum_c = 0
+    cdef double row_mean, column_mean
+    cdef double total = 0.0
+    memset(column_sum, 0, box.width * sizeof(double))
+    for i in range(n):
+        sum_r += (runs[i].row - box.top) * (runs[i].stop - runs[i].start)
+        for c in range(runs[i].start - box.left, runs[i].stop - box.left):
+            sum_c += c
+    row_mean = <double>sum_r / area
+    column_mean = <double>sum_c / area
+    for i in range(n):
+        for c in range(runs[i].start - box.left, runs[i].stop - box.left):
+            column_sum[c] += (runs[i].row - box.top) - row_mean
+    for c in range(box.width):
+        total = fma(column_sum[c], c - column_mean, total)
+    return total / area
+
+
 cdef void write_extents(Run* runs, int64_t n, Box box, Scratch scratch) noexcept nogil:
     """Columns between which the pixels of each row lie."""
     cdef int64_t i, row
@@ -347,13 +382,15 @@ cdef void widen(int32_t* extent, int32_t* vertex_row, int64_t n_vertices) noexce
     side is flatter than 45 degrees.
     """
     cdef int64_t i, row, row_0, row_1, begin, end, dx, dy, x_0, numerator
+    cdef int64_t x_1 = extent[vertex_row[0]]
     cdef int32_t column
     for i in range(n_vertices - 1):
         row_0 = vertex_row[i]
         row_1 = vertex_row[i + 1]
-        x_0 = extent[row_0]
+        x_0 = x_1  # not extent[row_0], which the side before may have moved
+        x_1 = extent[row_1]
         dy = row_1 - row_0
-        dx = extent[row_1] - x_0
+        dx = x_1 - x_0
         begin = row_0 if dx < -dy else row_0 + 1
         end = row_1 + 1 if dx > dy else row_1
         for row in range(begin, end):

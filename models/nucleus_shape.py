@@ -127,7 +127,9 @@ def measure(labels: np.ndarray) -> NucleusMeasures:
             minor,
             4.0 * np.sqrt(major),
             4.0 * np.sqrt(minor),
-            _orientation(count["row_variance"], count["column_variance"], count["covariance"]),
+            _orientation(
+                count["row_variance"], count["column_variance"], count["covariance_as_summed"]
+            ),
             count["perimeter"],
             area / count["area_convex"],
         ]
