@@ -1,0 +1,113 @@
+"""Which source a path is, where the user does not say."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tumorbase.ingest.cohort import FEATURE_SUFFIXES, FOLDERS, SLIDE_SUFFIXES, TABLES
+from tumorbase.ingest.csv_table import read_header
+
+_DICOM_MAGIC_AT = 128
+_NUCLEI_KEYS = (b'"nuc"', b'"cells"')  # HoVer-Net; CellViT
+_PEEK_BYTES = 65_536
+
+
+def guess_sources(path: Path) -> dict[str, list[Path]]:
+    """The sources that `path` holds and what to plan of each.
+
+    A folder is a cohort if it has one of the cohort's tables or sub-folders: {"cohort": [path]}.
+    Otherwise each of its files is looked at, and those that no source knows are left out: files by
+    source, empty if nothing is known.
+    """
+    if path.is_dir() and any((path / name).exists() for name in (*TABLES, *FOLDERS)):
+        return {"cohort": [path]}
+    found: dict[str, list[Path]] = {}
+    for file in _files(path):
+        source = guess_file(file)
+        if source:
+            found.setdefault(source, []).append(file)
+    return found
+
+
+def guess_file(path: Path) -> str | None:
+    """The source of one file, by its name and its first bytes; None if no source knows it."""
+    name = path.name.lower()
+    if name.endswith((".csv", ".csv.zip")):
+        return _guess_table(path)
+    if name.endswith((".nii", ".nii.gz")):
+        return "nifti"
+    if name.endswith(FEATURE_SUFFIXES):
+        return "features"
+    if name.endswith(".json"):
+        return "nuclei" if any(key in _head(path) for key in _NUCLEI_KEYS) else None
+    if name.endswith(".tru") or (name.endswith(".jpg") and path.with_suffix(".tru").exists()):
+        return "deeplesion"
+    if _is_dicom(path):
+        return "slides" if _is_slide_dicom(path) else "dicom"
+    if name.endswith(".dcm"):
+        return "dicom"  # its planner says what is wrong with it
+    return "slides" if name.endswith(SLIDE_SUFFIXES) else None
+
+
+def _guess_table(path: Path) -> str | None:
+    if path.name in TABLES:
+        return "cohort"
+    if path.name.startswith("splits_"):
+        return None  # folds are named when training
+    header = set(_zipped_header(path) if path.suffix == ".zip" else read_header(path))
+    if {"File_name", "Key_slice_index"} <= header or {"Volume_fn", "centroid_z"} <= header:
+        return "deeplesion"
+    if "featureName" in header or any(name.startswith("original_") for name in header):
+        return "pyradiomics"
+    if {"case_id", "slide_id"} <= header or {"PatientID", "deadstatus.event"} <= header:
+        return "tcga"
+    if "case_id" in header and header & {"stage", "grade", "subtype"}:
+        return "tcga"
+    return "tcga" if path.name.endswith("rna_clean.csv") else None
+
+
+def _zipped_header(path: Path) -> tuple[str, ...]:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(archive.infolist()[0]) as member:
+            first_line = member.readline().decode("utf-8", errors="replace")
+    except (zipfile.BadZipFile, OSError, IndexError):
+        return ()
+    return tuple(name.strip() for name in first_line.split(","))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for folder, subfolders, names in os.walk(path):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(folder, name)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_PEEK_BYTES)
+    except OSError:
+        return b""
+
+
+def _is_dicom(path: Path) -> bool:
+    return _head(path)[_DICOM_MAGIC_AT : _DICOM_MAGIC_AT + 4] == b"DICM"
+
+
+def _is_slide_dicom(path: Path) -> bool:
+    """Whether a DICOM file is of a whole-slide image: modality SM."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Modality"])
+    except (InvalidDicomError, OSError, EOFError, ValueError):
+        return False
+    return header.get("Modality", "") == "SM"

@@ -1,0 +1,129 @@
+"""lesions.csv of a cohort folder: lesions of which only position and RECIST axes are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tumorbase.ingest.csv_table import read_csv_table
+from tumorbase.ingest.item import Context, Item, ItemRows, VectorRows
+from tumorbase.ingest.metadata_rows import metadata_rows, unique_rows
+from tumorbase.ingest.row_checks import RowChecks
+from tumorbase.ingest.staging import stage, vector_batch
+from tumorbase.models.encoders import build_encoder
+from tumorbase.models.lesion_crop import LesionMeasure
+
+COLUMNS = (
+    "lesion_id",
+    "patient_id",
+    "study_id",
+    "study_date",
+    "x_mm",
+    "y_mm",
+    "z_mm",
+    "long_axis_mm",
+    "short_axis_mm",
+)
+ENCODER = "measurement"
+
+
+def read_lesions_table(item: Item, context: Context) -> ItemRows:
+    """lesions.csv: `COLUMNS`, and if there are `type`, `region`, `known_at`.
+
+    The region is `region`, else `type`, else "primary". Positions are LPS millimetres; positions,
+    axes and dates may be empty.
+
+    Raises:
+        BadInput: the file cannot be read or lacks one of `COLUMNS`.
+    """
+    table = read_csv_table(item.path)
+    table.require(COLUMNS)
+    checks = RowChecks(table)
+    lesions = {
+        "lesion_id": checks.ids("lesion_id"),
+        "patient_id": checks.patients("patient_id", context.known_patients),
+        "study_id": checks.ids("study_id"),
+        "type": checks.optional_texts("type"),
+        **{name: checks.numbers(name) for name in ("x_mm", "y_mm", "z_mm")},
+        **{name: checks.numbers(name, lowest=0.0) for name in ("long_axis_mm", "short_axis_mm")},
+        "event_time": checks.times("study_date"),
+        "known_at": checks.times("known_at"),
+    }
+    lesions["region"] = pc.coalesce(checks.optional_texts("region"), lesions["type"], "primary")
+    _check_axes(checks, lesions["long_axis_mm"], lesions["short_axis_mm"])
+    checks.refuse_duplicates([lesions["lesion_id"]], "lesion_id")
+    _check_study_dates(checks, lesions)
+    return _item_rows(checks, lesions, context)
+
+
+def measurement_vectors(lesions: pa.Table, context: Context) -> list[VectorRows]:
+    """Staged vectors of rows of `METADATA["lesion"]` by "measurement", if the run wants it."""
+    if lesions.num_rows == 0 or not _is_wanted(context.encoders):
+        return []
+    encoder = build_encoder(ENCODER)
+    names = ("x_mm", "y_mm", "z_mm", "long_axis_mm", "short_axis_mm")
+    measured = [lesions[name].fill_null(np.nan).to_pylist() for name in names]
+    vectors = encoder.encode([LesionMeasure(*values) for values in zip(*measured, strict=True)])
+    columns = {name: lesions[name] for name in ("lesion_id", "patient_id")}
+    return [stage(context, encoder.spec, [vector_batch(encoder.spec, columns, vectors)])]
+
+
+def _is_wanted(encoders: tuple[str, ...]) -> bool:
+    """Whether they include this one, or no lesion encoder at all, so that the default holds."""
+    if ENCODER in encoders:
+        return True
+    return all(build_encoder(name).spec.level != "lesion" for name in encoders)
+
+
+def _check_axes(checks: RowChecks, long_mm: np.ndarray, short_mm: np.ndarray) -> None:
+    checks.refuse(
+        short_mm > long_mm,
+        lambda row: (
+            f"short_axis_mm must not exceed long_axis_mm {long_mm[row]:g}, got {short_mm[row]:g}"
+        ),
+    )
+
+
+def _check_study_dates(checks: RowChecks, lesions: dict[str, pa.Array]) -> None:
+    """Refuse a row that dates its study otherwise than the study's first row that has a date."""
+    study = pc.binary_join_element_wise(lesions["patient_id"], lesions["study_id"], "\x1f")
+    dates = lesions["event_time"]
+    is_dated = checks.keep & dates.is_valid().to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(is_dated)
+    if not len(rows):
+        return
+    codes = pc.dictionary_encode(study.take(pa.array(rows))).indices.to_numpy()
+    _, first, code = np.unique(codes, return_index=True, return_inverse=True)
+    earlier = np.arange(len(dates))
+    earlier[rows] = rows[first[code]]
+    micros = dates.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    lines = checks.table.lines
+    checks.refuse(
+        is_dated & (micros != micros[earlier]),
+        lambda row: f"study_date differs from that of the same study on line {lines[earlier[row]]}",
+    )
+
+
+def _item_rows(checks: RowChecks, lesions: dict[str, pa.Array], context: Context) -> ItemRows:
+    rows = metadata_rows("lesion", lesions, checks.keep)
+    studies = {
+        "patient_id": lesions["patient_id"],
+        "study_id": lesions["study_id"],
+        "study_date": lesions["event_time"],
+        "known_at": lesions["known_at"],
+    }
+    patients = metadata_rows("patient", {"patient_id": lesions["patient_id"]}, checks.keep)
+    tables = {
+        "patient": unique_rows(patients),
+        "study": _one_row_a_study(metadata_rows("study", studies, checks.keep)),
+        "lesion": rows,
+    }
+    return ItemRows(tables, measurement_vectors(rows, context), checks.rejected)
+
+
+def _one_row_a_study(studies: pa.Table) -> pa.Table:
+    """One row for each study with its date, known when the first of its rows was."""
+    grouped = studies.group_by(["patient_id", "study_id"], use_threads=False)
+    merged = grouped.aggregate([("study_date", "min"), ("known_at", "min")])
+    return merged.rename_columns(studies.column_names).cast(studies.schema)
