@@ -1,0 +1,136 @@
+"""What a DICOM file says of itself before its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pydicom
+from pydicom.config import disable_value_validation
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from tumorbase.store.errors import BadInput
+
+_PREAMBLE_BYTES = 132  # 128 of anything, then DICM
+_PLANNED = (
+    "SOPClassUID",
+    "ImageType",
+    "Modality",
+    "StudyDate",
+    "StudyTime",
+    "PatientID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+)
+# Kept only if asked for (DICOM PS3.15 table E.1-1, those that name a person or lead to one).
+IDENTIFYING = (
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "OtherPatientIDs",
+    "PatientAddress",
+    "PatientTelephoneNumbers",
+    "ReferringPhysicianName",
+    "InstitutionName",
+    "AccessionNumber",
+)
+
+
+@dataclass(frozen=True)
+class DicomHeader:
+    """The identifiers of one file; empty strings where the file leaves them empty."""
+
+    path: str
+    sop_class: str
+    sop_instance: str
+    modality: str
+    image_type: tuple[str, ...]
+    patient_id: str
+    study_id: str
+    series_id: str
+    frame_of_reference: str
+    study_time: datetime | None
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether the file carries the DICM prefix."""
+    with path.open("rb") as file:
+        return file.read(_PREAMBLE_BYTES)[128:] == b"DICM"
+
+
+def read_header(path: Path) -> DicomHeader:
+    """Identifiers of the file.
+
+    Raises:
+        BadInput: the file ends within its header, or its study date is no date.
+    """
+    dataset = read_dataset(path, tags=_PLANNED, pixels=False)
+    if "Modality" not in dataset or "SeriesInstanceUID" not in dataset:
+        raise BadInput(str(path), "truncated DICOM: the file ends before its SeriesInstanceUID")
+    with disable_value_validation():
+        return DicomHeader(
+            path=str(path),
+            sop_class=_text(dataset, "SOPClassUID"),
+            sop_instance=sop_instance(dataset),
+            modality=_text(dataset, "Modality"),
+            image_type=tuple(dataset.get("ImageType") or ()),
+            patient_id=_text(dataset, "PatientID"),
+            study_id=_text(dataset, "StudyInstanceUID"),
+            series_id=_text(dataset, "SeriesInstanceUID"),
+            frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
+            study_time=_study_time(path, dataset),
+        )
+
+
+def read_dataset(
+    path: str | Path, tags: Sequence[str] | None = None, pixels: bool = True
+) -> Dataset:
+    """The file's dataset, only `tags` if given, with pixels or without.
+
+    Raises:
+        BadInput: not DICOM, or an element is cut short.
+    """
+    with disable_value_validation():
+        try:
+            return pydicom.dcmread(
+                path,
+                stop_before_pixels=not pixels,
+                specific_tags=None if tags is None else list(tags),
+            )
+        except InvalidDicomError as error:
+            raise BadInput(str(path), "not DICOM: the DICM prefix is missing") from error
+        except (EOFError, OSError, ValueError) as error:
+            raise BadInput(str(path), f"truncated or damaged DICOM: {error}") from error
+
+
+def sop_instance(dataset: Dataset) -> str:
+    """SOPInstanceUID, from the file's meta header where anonymisation emptied the dataset's."""
+    meta = dataset.file_meta.get("MediaStorageSOPInstanceUID", "")
+    return _text(dataset, "SOPInstanceUID") or str(meta)
+
+
+def identity_facts(dataset: Dataset) -> dict[str, str]:
+    """The identifying attributes that the file states, by DICOM keyword."""
+    with disable_value_validation():
+        stated = {keyword: _text(dataset, keyword) for keyword in IDENTIFYING}
+    return {keyword: text for keyword, text in stated.items() if text}
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    return str(dataset.get(keyword) or "").strip()
+
+
+def _study_time(path: Path, dataset: Dataset) -> datetime | None:
+    """StudyDate with StudyTime (midnight if absent); None without a date."""
+    date, time = _text(dataset, "StudyDate"), _text(dataset, "StudyTime").split(".")[0]
+    if not date:
+        return None
+    try:
+        return datetime.strptime(date + (time + "000000")[:6], "%Y%m%d%H%M%S")
+    except ValueError as error:
+        raise BadInput(str(path), f"StudyDate must be YYYYMMDD, got {date!r} {time!r}") from error

@@ -1,0 +1,83 @@
+"""Masks of the segments of a DICOM SEG, on the grid of its series."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydicom.config import disable_value_validation
+
+from tumorbase.ingest.dicom_header import read_dataset
+from tumorbase.ingest.mask_lesions import LabelMask
+from tumorbase.ingest.mask_region import names_lesion, region_of
+from tumorbase.ingest.volume import GRID_TOLERANCE, Grid, turn_to_lps
+from tumorbase.store.errors import BadInput
+
+if TYPE_CHECKING:
+    from highdicom.seg import Segmentation
+
+_MORPHOLOGICALLY_ALTERED = ("49755003", "M-01000")  # SNOMED CT, SRT: the category of lesions
+
+
+def read_seg(path: str, grid: Grid) -> list[LabelMask]:
+    """One mask for each segment that is a lesion, by its category or label, else for all segments.
+
+    Fractional segments count from one half. The segment's label becomes the type.
+
+    Raises:
+        BadInput: truncated, no segment with a voxel, or frames that do not fit the series' grid.
+    """
+    with disable_value_validation():
+        segmentation = _open(path)
+        described = [(n, segmentation.get_segment_description(n)) for n in _numbers(segmentation)]
+        lesions = [
+            number
+            for number, segment in described
+            if segment.segmented_property_category.value in _MORPHOLOGICALLY_ALTERED
+            or names_lesion(segment.segment_label)
+        ]
+        chosen = lesions or [number for number, _ in described]
+        labels = dict(described)
+        masks = []
+        for number in chosen:
+            name = labels[number].segment_label
+            mask = _on_grid(path, segmentation, number, grid)
+            masks.append(LabelMask(path, region_of(name), mask, {1: name}))
+    return masks
+
+
+def _open(path: str) -> Segmentation:
+    # highdicom takes half a second to import, and few series come with a SEG.
+    from highdicom.seg import Segmentation
+
+    dataset = read_dataset(path)
+    if "PixelData" not in dataset or "SegmentSequence" not in dataset:
+        raise BadInput(path, "truncated SEG: the file ends before or within its pixels")
+    try:
+        return Segmentation.from_dataset(dataset, copy=False)
+    except (AttributeError, ValueError, TypeError) as error:  # what it raises on missing attributes
+        raise BadInput(path, f"not a valid DICOM SEG: {error}") from error
+
+
+def _numbers(segmentation: Segmentation) -> list[int]:
+    return [int(number) for number in segmentation.segment_numbers]
+
+
+def _on_grid(path: str, segmentation: Segmentation, number: int, grid: Grid) -> np.ndarray:
+    """The segment as bool (z, y, x) on the series' grid; its frames may cover a part of it."""
+    try:
+        volume = segmentation.get_volume(segment_numbers=[number], allow_missing_positions=True)
+    except (RuntimeError, ValueError) as error:
+        raise BadInput(path, f"segment {number} is no volume: {error}") from error
+    # highdicom indexes (slice, row, column); turned to (x, y, z).
+    affine = volume.affine[:, [2, 1, 0, 3]]
+    values, own = turn_to_lps(volume.array[..., 0].transpose(2, 1, 0), affine)
+    corners = grid.to_index(own.corners_mm())
+    first = np.rint(corners[0]).astype(int)
+    expected = first + np.array(list(np.ndindex(2, 2, 2))) * (np.array(own.shape) - 1)
+    inside = (first >= 0).all() and (first + own.shape <= grid.shape).all()
+    if np.abs(corners - expected).max() > GRID_TOLERANCE or not inside:
+        raise BadInput(path, f"segment {number} on another grid ({own}) than its image ({grid})")
+    mask = np.zeros(grid.shape, dtype=bool)
+    mask[tuple(slice(f, f + n) for f, n in zip(first, own.shape, strict=True))] = values >= 0.5
+    return mask

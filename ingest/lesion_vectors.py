@@ -1,0 +1,109 @@
+"""Vectors of a volume's lesions: each is cut out with a margin and given to the lesion encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from time import perf_counter
+
+import numpy as np
+import pyarrow as pa
+from scipy import ndimage
+
+from tumorbase.ingest.item import Context, VectorRows
+from tumorbase.ingest.mask_lesions import MaskLesion
+from tumorbase.ingest.staging import stage, vector_batch
+from tumorbase.ingest.volume import Volume
+from tumorbase.models.encoders import Encoder, build_encoder
+from tumorbase.models.lesion_crop import LesionCrop, LesionMeasure
+
+DEFAULT_ENCODERS = ("radiomics", "measurement")
+MARGIN_MM = 10.0
+BODY_HU = -500.0
+BODY_STEP_MM = 4.0  # the body's box is looked for on about this grid; its error is a step at most
+
+
+def encode_lesions(
+    volume: Volume, lesions: Sequence[MaskLesion], rows: pa.Table, modality: str, context: Context
+) -> tuple[list[VectorRows], dict[str, float]]:
+    """Staged vectors of all lesions, one `VectorRows` an encoder, and the seconds it took.
+
+    Args:
+        volume: in which the lesions lie.
+        lesions: in the order of `rows`, their rows of `METADATA["lesion"]`.
+        rows: where position and axes are read from.
+        modality: DICOM modality of the volume.
+        context: names the encoders; where it names none of lesions, `DEFAULT_ENCODERS`.
+
+    Returns:
+        The vectors, and {"resample": seconds of cutting, "encode": seconds of encoding}.
+    """
+    started = perf_counter()
+    body = body_box(volume, modality)
+    crops = [cut(volume, lesion, body, modality) for lesion in lesions]
+    cut_at = perf_counter()
+    ids = {"lesion_id": rows["lesion_id"], "patient_id": rows["patient_id"]}
+    staged = []
+    for encoder in lesion_encoders(context.encoders):
+        inputs = _measures(rows) if encoder.spec.name == "measurement" else crops
+        vectors = encoder.encode(inputs)
+        batch = vector_batch(encoder.spec, ids, vectors)
+        staged.append(stage(context, encoder.spec, [batch]))
+    return staged, {"resample": cut_at - started, "encode": perf_counter() - cut_at}
+
+
+@lru_cache(maxsize=4)
+def lesion_encoders(names: tuple[str, ...]) -> tuple[Encoder, ...]:
+    """The encoders of lesions among `names`, or the default ones; built once a process."""
+    named = tuple(map(build_encoder, names))
+    chosen = tuple(encoder for encoder in named if encoder.spec.level == "lesion")
+    return chosen or tuple(map(build_encoder, DEFAULT_ENCODERS))
+
+
+def body_box(volume: Volume, modality: str) -> tuple[np.ndarray, np.ndarray]:
+    """First and last index of the body, two float64 (z, y, x).
+
+    The body is the largest part above -500 HU for CT, and above Otsu's threshold (1979) otherwise;
+    the whole volume where nothing is above it.
+    """
+    steps = [max(1, int(BODY_STEP_MM / mm)) for mm in volume.grid.spacing_mm]
+    coarse = volume.voxels[:: steps[0], :: steps[1], :: steps[2]]
+    parts, count = ndimage.label(coarse > _body_threshold(coarse, modality))
+    if count == 0:
+        return np.zeros(3), np.array(volume.grid.shape, dtype=np.float64) - 1
+    largest = int(np.bincount(parts.ravel())[1:].argmax())
+    box = ndimage.find_objects(parts)[largest]
+    first = np.array([side.start for side in box]) * steps
+    last = np.array([side.stop - 1 for side in box]) * steps
+    return first.astype(np.float64), last.astype(np.float64)
+
+
+def cut(
+    volume: Volume, lesion: MaskLesion, body: tuple[np.ndarray, np.ndarray], modality: str
+) -> LesionCrop:
+    """The lesion with `MARGIN_MM` on each side, as far as the volume reaches."""
+    margins = [int(np.ceil(MARGIN_MM / mm)) for mm in volume.grid.spacing_mm]
+    sides = list(zip(lesion.box, margins, volume.grid.shape, strict=True))
+    outer = tuple(slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in sides)
+    image = np.ascontiguousarray(volume.voxels[outer])
+    mask = np.zeros(image.shape, dtype=bool)
+    inner = zip(lesion.box, outer, strict=True)
+    mask[tuple(slice(b.start - o.start, b.stop - o.start) for b, o in inner)] = lesion.mask
+    first, last = body
+    extent = np.maximum(last - first, 1.0)
+    z, y, x = np.clip((lesion.centroid_index - first) / extent, 0.0, 1.0)
+    location = (float(x), float(y), float(z))
+    return LesionCrop(image, mask, volume.grid.spacing_mm, location, modality)
+
+
+def _body_threshold(voxels: np.ndarray, modality: str) -> float:
+    if modality == "CT":
+        return BODY_HU
+    from skimage.filters import threshold_otsu
+
+    return float(threshold_otsu(voxels))
+
+
+def _measures(rows: pa.Table) -> list[LesionMeasure]:
+    names = ["x_mm", "y_mm", "z_mm", "long_axis_mm", "short_axis_mm"]
+    return [LesionMeasure(**row) for row in rows.select(names).to_pylist()]

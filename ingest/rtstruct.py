@@ -1,0 +1,120 @@
+"""Masks of the regions of interest of an RTSTRUCT, on the grid of its series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom.config import disable_value_validation
+from pydicom.dataset import Dataset
+from skimage.draw import polygon
+
+from tumorbase.ingest.dicom_header import read_dataset
+from tumorbase.ingest.mask_lesions import LabelMask
+from tumorbase.ingest.mask_region import names_lesion, region_of
+from tumorbase.ingest.volume import Grid
+from tumorbase.store.errors import BadInput
+
+# A contour's points may leave their slice by this part of the spacing.
+_PLANE_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class _Roi:
+    name: str
+    interpreted_type: str  # RT ROI Interpreted Type: GTV, ORGAN, EXTERNAL, ...; empty if not stated
+    contours_mm: list[np.ndarray]  # closed planar ones, each float64 (points, 3) in LPS
+
+
+def read_rtstruct(path: str, grid: Grid) -> list[LabelMask]:
+    """One mask for each ROI that is a lesion: those of type GTV or named so, else all of no type.
+
+    Contours are filled slice by slice: a voxel belongs to the ROI if its centre lies within an odd
+    number of contours, so that an inner contour is a hole. The ROI's name becomes the type.
+
+    Raises:
+        BadInput: truncated; no closed contour; a contour off the slices or outside the series.
+    """
+    dataset = read_dataset(path)
+    with disable_value_validation():
+        rois = _lesion_rois(_rois(path, dataset))
+    if not rois:
+        raise BadInput(path, "RTSTRUCT without a closed planar contour of a lesion")
+    return [
+        LabelMask(path, region_of(roi.name), _fill(path, roi, grid), {1: roi.name}) for roi in rois
+    ]
+
+
+def referenced_series(dataset: Dataset) -> tuple[set[str], set[str]]:
+    """SeriesInstanceUIDs and FrameOfReferenceUIDs that the RTSTRUCT says it was drawn on."""
+    frames = dataset.get("ReferencedFrameOfReferenceSequence") or []
+    series = {
+        str(one.SeriesInstanceUID)
+        for frame in frames
+        for study in frame.get("RTReferencedStudySequence") or []
+        for one in study.get("RTReferencedSeriesSequence") or []
+    }
+    return series, {str(frame.get("FrameOfReferenceUID", "")) for frame in frames}
+
+
+def _rois(path: str, dataset: Dataset) -> list[_Roi]:
+    if "StructureSetROISequence" not in dataset or "ROIContourSequence" not in dataset:
+        raise BadInput(path, "truncated RTSTRUCT: it ends before its contours")
+    names = {int(roi.ROINumber): str(roi.ROIName) for roi in dataset.StructureSetROISequence}
+    types = {
+        int(seen.ReferencedROINumber): str(seen.get("RTROIInterpretedType") or "")
+        for seen in dataset.get("RTROIObservationsSequence") or []
+    }
+    rois = []
+    for item in dataset.ROIContourSequence:
+        number = int(item.ReferencedROINumber)
+        contours = [
+            np.array(contour.ContourData, dtype=np.float64).reshape(-1, 3)
+            for contour in item.get("ContourSequence") or []
+            if str(contour.ContourGeometricType).startswith("CLOSED")
+        ]
+        if contours:
+            rois.append(_Roi(names.get(number, str(number)), types.get(number, ""), contours))
+    return rois
+
+
+def _lesion_rois(rois: list[_Roi]) -> list[_Roi]:
+    """Tumours and nodes; where none says so, the ROIs that do not say to be anything else."""
+    named = [
+        roi
+        for roi in rois
+        if roi.interpreted_type == "GTV"
+        or (roi.interpreted_type not in ("CTV", "PTV", "EXTERNAL") and names_lesion(roi.name))
+    ]
+    return named or [roi for roi in rois if not roi.interpreted_type]
+
+
+def _fill(path: str, roi: _Roi, grid: Grid) -> np.ndarray:
+    """Voxels whose centre lies inside the ROI, bool (z, y, x)."""
+    mask = np.zeros(grid.shape, dtype=bool)
+    normal_axis = _normal_axis(path, roi, grid)
+    slices = np.moveaxis(mask, normal_axis, 0)  # a view: filling it fills the mask
+    for contour_mm in roi.contours_mm:
+        index = grid.to_index(contour_mm)
+        along = index[:, normal_axis]
+        number = round(float(along.mean()))
+        if np.ptp(along) > 2 * _PLANE_TOLERANCE or not 0 <= number < len(slices):
+            raise BadInput(
+                path,
+                f"a contour of ROI {roi.name!r} lies at slice {along.min():.2f} to "
+                f"{along.max():.2f}, expected one plane within slices 0 to {len(slices) - 1}",
+            )
+        in_plane = np.delete(index, normal_axis, axis=1)
+        rows, columns = polygon(in_plane[:, 0], in_plane[:, 1], slices.shape[1:])
+        slices[number, rows, columns] ^= True
+    return mask
+
+
+def _normal_axis(path: str, roi: _Roi, grid: Grid) -> int:
+    """The array axis across which all contours are flat: 0 for axial slices."""
+    extents = [np.ptp(grid.to_index(contour), axis=0) for contour in roi.contours_mm]
+    flat = np.max(extents, axis=0)
+    axis = int(flat.argmin())
+    if flat[axis] > 2 * _PLANE_TOLERANCE:
+        raise BadInput(path, f"the contours of ROI {roi.name!r} do not lie in slices of the series")
+    return axis
