@@ -10,8 +10,10 @@ import numpy as np
 L1_RATIOS = (0.05, 0.5)  # for many small effects and for few large ones; which, the data choose
 INNER_FOLDS = 10
 LEAST_EVENTS = 5
-PATH_LENGTH = 50
-SMALLEST_PENALTY = 0.05  # of the penalty at which every coefficient is zero (Simon et al. 2011)
+PATH_LENGTH = 30
+# The end of the path, as a share of the penalty at which every coefficient is zero.
+SMALLEST_PENALTY_WIDE = 0.1  # more features than patients: beyond it lies only overfitting
+SMALLEST_PENALTY_NARROW = 0.001
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,9 @@ def cox_path(
     features) without NaN; without `penalties` (descending) it takes `PATH_LENGTH` of them, the
     first being where all coefficients become zero.
     """
+    patients, features = standardised.shape
     # Risk sets are over (start, stop]; from -1 on, a time of 0 is in its own.
-    start = np.full(len(time_days), -1.0)
+    start = np.full(patients, -1.0)
     glm = adelie.glm.cox(start, np.asarray(time_days, float), is_event.astype(np.float64))
     state = adelie.grpnet(
         np.asfortranarray(standardised),
@@ -99,7 +102,7 @@ def cox_path(
         alpha=l1_ratio,
         lmda_path=penalties,
         lmda_path_size=PATH_LENGTH,
-        min_ratio=SMALLEST_PENALTY,
+        min_ratio=SMALLEST_PENALTY_WIDE if features > patients else SMALLEST_PENALTY_NARROW,
         intercept=False,
         early_exit=False,
         progress_bar=False,
