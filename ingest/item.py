@@ -53,6 +53,7 @@ class VectorRows:
     spec: EncoderSpec
     path: str  # the staged Arrow stream file; the committer streams it into LanceDB and deletes it
     rows: int
+    artefact: bytes = b""  # what an encoder fitted on this item learned; stored with the encoder
 
 
 @dataclass

@@ -33,7 +33,7 @@ READERS: dict[str, str] = {
 PLANNERS: dict[str, str] = {
     "cohort": "tumorbase.ingest.cohort:plan_cohort",
     "dicom": "tumorbase.ingest.dicom_tree:plan_dicom",
-    "nifti": "tumorbase.ingest.radiology:plan_nifti",
+    "nifti": "tumorbase.ingest.nifti_plan:plan_nifti",
     "slides": "tumorbase.ingest.slides:plan_slides",
     "nuclei": "tumorbase.ingest.nuclei:plan_nuclei",
     "features": "tumorbase.ingest.patch_features:plan_patch_features",
