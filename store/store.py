@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from tumorbase.store.check import CheckReport, Problem, find_problems
 from tumorbase.store.commit import CommitContent, StoredModel
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import (
@@ -49,6 +50,12 @@ WHERE item_key = $item_key AND superseded_by IS NULL
 _INSERT_COMMIT = """
 INSERT INTO main.commits VALUES
     ($commit, $item_key, $kind, $path, $fingerprint, $run_id, $committed_at, NULL, $table_rows)
+"""
+# What a withdrawn commit had replaced is visible again.
+_UNSUPERSEDE = "UPDATE main.commits SET superseded_by = NULL WHERE superseded_by = $commit"
+# It stays in the list, visible at no commit, so that its number is never given again.
+_WITHDRAW = """
+UPDATE main.commits SET superseded_by = commit_id, table_rows = '{}' WHERE commit_id = $commit
 """
 _INSERT_VECTORS = """
 INSERT INTO main.commit_vectors VALUES
@@ -304,6 +311,21 @@ class Store:
         folder.mkdir(exist_ok=True)
         return folder
 
+    def check(self, repair: bool = False) -> CheckReport:
+        """Find what does not agree, and if asked, repair it.
+
+        Repair deletes orphaned vectors and withdraws damaged items, so that the next ingest of
+        their source brings them anew; nothing else is lost.
+        """
+        with self._writing:
+            problems = find_problems(self._connection.cursor(), self._tables)
+            if not repair or not problems:
+                return CheckReport(tuple(problems))
+            self._require_writable()
+            self._withdraw(problems)
+            left = find_problems(self._connection.cursor(), self._tables)
+            return CheckReport(tuple(problems), repaired=len(problems) - len(left))
+
     def status(self) -> Status:
         """What the store holds."""
         view = self.view()
@@ -340,6 +362,24 @@ class Store:
             # Several encoders may have encoded the same patches; the fullest one has them all.
             counted[level] = max((view.vector_rows(e) for e in view.encoders(level)), default=0)
         return counted
+
+    def _withdraw(self, problems: list[Problem]) -> None:
+        """Undo damaged commits and delete what belongs to none."""
+        damaged = sorted({problem.commit_id for problem in problems if problem.commit_id})
+        cursor = self._connection.cursor()
+        cursor.begin()
+        for commit in damaged:
+            for name in (*METADATA, "models", "commit_vectors"):
+                cursor.execute(
+                    f"DELETE FROM main.{name} WHERE commit_id = $commit", {"commit": commit}
+                )
+            cursor.execute(_UNSUPERSEDE, {"commit": commit})
+            cursor.execute(_WITHDRAW, {"commit": commit})
+        cursor.commit()
+        for level, encoder_id in self._tables.names():
+            for commit in damaged:
+                self._tables.delete_commit(level, encoder_id, commit)
+        self._cache.clear()
 
     def _recover_if_needed(self) -> None:
         self._require_writable()

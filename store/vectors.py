@@ -81,6 +81,11 @@ class VectorTables:
             query = query.select(["commit_id", *columns])
         yield from query.limit(None).to_batches(SCAN_ROWS)
 
+    def find(self, level: str, encoder_id: str, column: str, value: str) -> pa.Table:
+        """All rows whose `column` has this value, of every commit."""
+        is_it = col(column) == lit(value)
+        return self._table(level, encoder_id).search().where(is_it).limit(None).to_arrow()
+
     def schema(self, level: str, encoder_id: str) -> pa.Schema:
         """Columns of a table, `commit_id` first."""
         return self._table(level, encoder_id).schema

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import NotFound
 from tumorbase.store.metadata import visible_query
-from tumorbase.store.schema import METADATA
+from tumorbase.store.schema import ID_COLUMN, METADATA
 from tumorbase.store.statistics import VectorStatistics, merge_statistics
 from tumorbase.store.vector_cache import VectorCache
 from tumorbase.store.vectors import VectorTables, vector_matrix
@@ -130,7 +130,7 @@ class View:
         return merge_statistics(parts)
 
     def comparable(self, encoder: StoredEncoder, raw: np.ndarray) -> np.ndarray:
-        """Raw vectors (n, dim) as they are compared: standardised if the encoder is, of length 1."""
+        """Raw vectors (n, dim) as they are compared: standardised if need be, of length 1."""
         vectors = raw.astype(np.float32, copy=False)
         if encoder.is_standardised:
             cohort = self.statistics(encoder)
@@ -152,10 +152,17 @@ class View:
             visible = batch.filter(pc.is_in(batch.column("commit_id"), self._visible_commits))
             yield visible.drop_columns(["commit_id"])
 
-    def row_columns(self, encoder: StoredEncoder) -> list[str]:
-        """Columns of an encoder's vector table but the vector itself."""
-        names = self._tables.schema(encoder.level, encoder.encoder_id).names
-        return [name for name in names if name not in ("commit_id", "vector")]
+    def find(self, encoder: StoredEncoder, identifier: str) -> pa.Table:
+        """The visible row of one id with its vector: a table of one row, or of none."""
+        return self._find(encoder, ID_COLUMN[encoder.level], identifier)
+
+    def of_patient(self, encoder: StoredEncoder, patient_id: str) -> pa.Table:
+        """The visible rows of one patient with their vectors."""
+        return self._find(encoder, "patient_id", patient_id)
+
+    def vector_schema(self, encoder: StoredEncoder) -> pa.Schema:
+        """Columns of an encoder's vector table."""
+        return self._tables.schema(encoder.level, encoder.encoder_id).remove(0)
 
     def vector_rows(self, encoder: StoredEncoder) -> int:
         """How many vectors of an encoder are visible."""
@@ -178,10 +185,15 @@ class View:
         found = self._connection.execute(_VISIBLE_COMMITS, {"commit": self.commit_id})
         return found.to_arrow_table()["commit_id"].combine_chunks()
 
+    def _find(self, encoder: StoredEncoder, column: str, value: str) -> pa.Table:
+        rows = self._tables.find(encoder.level, encoder.encoder_id, column, value)
+        visible = rows.filter(pc.is_in(rows["commit_id"], self._visible_commits))
+        return visible.drop_columns(["commit_id"])
+
     def _load(self, encoder: StoredEncoder) -> Vectors:
         table = pa.Table.from_batches(
             self.scan(encoder),
-            schema=self._tables.schema(encoder.level, encoder.encoder_id).remove(0),
+            schema=self.vector_schema(encoder),
         )
         raw = vector_matrix(table["vector"])
         return Vectors(encoder, table.drop_columns(["vector"]), raw, self.comparable(encoder, raw))

@@ -1,0 +1,57 @@
+"""Fingerprints: whether an item, read as it would be read now, is already in the store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pyarrow as pa
+
+from tumorbase.ingest.item import Context, Item, ItemRows
+from tumorbase.store.errors import BadInput
+
+
+def fingerprint_item(item: Item, context: Context, pseudonym_key: bytes | None) -> str:
+    """SHA-256 over the bytes of the item's files and every setting that changes what they become.
+
+    Raises:
+        BadInput: a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    settings = [
+        item.kind,
+        item.key,
+        dict(item.details),
+        sorted(context.encoders),
+        [context.mpp, context.patch_mpp, context.patch_px, context.min_lesion_mm3],
+        context.keep_identity,
+        hashlib.sha256(pseudonym_key).hexdigest() if pseudonym_key else None,
+    ]
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    for file in item.files:
+        try:
+            with Path(file).open("rb") as source:
+                digest.update(hashlib.file_digest(source, "sha256").digest())
+        except OSError as error:
+            raise BadInput(file, f"cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def fingerprint_rows(item_fingerprint: str, rows: ItemRows) -> str:
+    """The item's fingerprint; where rows were refused, one that also covers what came of the item.
+
+    A table with bad rows is read anew each time, since another file may have made them good; if
+    nothing came of that, this says so.
+    """
+    if not rows.rejected:
+        return item_fingerprint
+    digest = hashlib.sha256(item_fingerprint.encode())
+    for name in sorted(rows.tables):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.tables[name].schema) as writer:
+            writer.write_table(rows.tables[name].combine_chunks())
+        digest.update(sink.getvalue())
+    for vectors in rows.vectors:
+        digest.update(Path(vectors.path).read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,303 @@
+"""Ingest: plan, leave out what is there, read in workers, commit item by item in plan order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tumorbase.ingest.fingerprint import fingerprint_item, fingerprint_rows
+from tumorbase.ingest.item import Context, Item, ItemRows, Rejected, VectorRows
+from tumorbase.ingest.planning import plan
+from tumorbase.ingest.pseudonyms import pseudonym
+from tumorbase.ingest.worker import prepare_worker, read_item
+from tumorbase.store.commit import CommitContent, StagedVectors
+from tumorbase.store.encoder_row import StoredEncoder
+from tumorbase.store.errors import BadInput, InvalidRequest
+from tumorbase.store.store import Store
+
+# What a run counts, and the table or level that it counts.
+ADDED = {
+    "patients": "patient",
+    "studies": "study",
+    "series": "series",
+    "lesions": "lesion",
+    "slides": "slide",
+    "patches": "patch",
+    "nuclei": "nucleus",
+    "profiles": "profile",
+}
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """How to ingest. `source` None guesses; `workers` None takes one a core."""
+
+    source: str | None = None
+    encoders: tuple[str, ...] = ()
+    workers: int | None = None
+    device: str = "auto"
+    mpp: float | None = None
+    patch_mpp: float = 0.5
+    patch_px: int = 256
+    min_lesion_mm3: float = 10.0
+    keep_identity: bool = False
+    pseudonym_key: bytes | None = None
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """What a run did. `timings` are seconds summed over items: read, resample, encode, commit."""
+
+    run_id: str
+    added: dict[str, int]
+    unchanged: int
+    quarantined: tuple[Rejected, ...]
+    seconds: float
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: the item just finished, and what became of it.
+
+    `state` is committed, unchanged or quarantined.
+    """
+
+    done: int
+    total: int
+    path: str
+    state: str
+
+
+def ingest(
+    store: Store,
+    paths: Sequence[Path],
+    options: IngestOptions,
+    progress: Callable[[Progress], None] = lambda _: None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> IngestSummary:
+    """Bring all that `paths` hold into the store.
+
+    Each item is committed whole; what cannot be read is quarantined with its reason and the rest
+    goes on. Ended early, by `is_cancelled` or a kill, the next run goes on where this one stopped.
+
+    Raises:
+        InvalidRequest: a path does not exist, or options contradict each other.
+        StoreNotWritable: the disk is full or read-only.
+    """
+    _check(paths, options)
+    run = _Run(store, options)
+    try:
+        planned, context = plan(paths, options.source, run.context)
+        run.context = _know_stored_patients(store, context)
+        run.quarantine(planned.rejected)
+        pending = run.pending(planned.items, progress)
+        for item, fingerprint, rows in run.read(pending, is_cancelled):
+            run.finish(item, fingerprint, rows, progress)
+    finally:
+        shutil.rmtree(run.context.staging, ignore_errors=True)
+    return run.summary()
+
+
+class _Run:
+    """One run of ingest: its context, its counts and what it refused."""
+
+    def __init__(self, store: Store, options: IngestOptions) -> None:
+        self.store = store
+        self.options = options
+        self.started_at = datetime.now(UTC).replace(tzinfo=None)
+        self.run_id = f"{self.started_at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+        staging = store.staging() / self.run_id
+        staging.mkdir()
+        self.context = Context(
+            staging=staging,
+            encoders=options.encoders,
+            mpp=options.mpp,
+            patch_mpp=options.patch_mpp,
+            patch_px=options.patch_px,
+            min_lesion_mm3=options.min_lesion_mm3,
+            keep_identity=options.keep_identity,
+            device=options.device,
+        )
+        self._clock = time.perf_counter()
+        self._before = store.counts(store.view())
+        self._known = store.fingerprints()
+        self._rejected: list[Rejected] = []
+        self._timings: Counter[str] = Counter()
+        self._unchanged = 0
+        self._done = 0
+        self._total = 0
+
+    def quarantine(self, rejected: Sequence[Rejected]) -> None:
+        """Refuse files or rows, and remember why."""
+        self._rejected.extend(rejected)
+
+    def pending(
+        self, items: Sequence[Item], progress: Callable[[Progress], None]
+    ) -> Iterator[tuple[Item, str]]:
+        """Items that are not in the store as they are now, with their fingerprints."""
+        self._total = len(items)
+        first_path: dict[str, str] = {}
+        for item in items:
+            if item.key in first_path:
+                reason = f"is the same {item.kind} as {first_path[item.key]} ({item.key})"
+                self._refuse(BadInput(item.path, reason), item, progress)
+                continue
+            first_path[item.key] = item.path
+            try:
+                fingerprint = fingerprint_item(item, self.context, self.options.pseudonym_key)
+            except BadInput as error:
+                self._refuse(error, item, progress)
+                continue
+            if self._known.get(self._stored_key(item)) == fingerprint:
+                self._unchanged += 1
+                self._report(item, "unchanged", progress)
+            else:
+                yield item, fingerprint
+
+    def read(
+        self, pending: Iterator[tuple[Item, str]], is_cancelled: Callable[[], bool]
+    ) -> Iterator[tuple[Item, str, ItemRows | BadInput]]:
+        """Rows of the items, in their order; read ahead in worker processes where that pays."""
+        workers = self.options.workers or os.cpu_count() or 1
+        key = self.options.pseudonym_key
+        window: deque[tuple[Item, str]] = deque()
+        if workers > 1:
+            window.extend(_take(pending, 2))
+        if len(window) < 2:  # nothing to do side by side: spare the processes' start
+            window.extend(_take(pending, 1))
+            while window and not is_cancelled():
+                item, fingerprint = window.popleft()
+                yield item, fingerprint, read_item(item, self.context, key)
+                window.extend(_take(pending, 1))
+            return
+        # grpc and lancedb do not survive a fork.
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, spawn, initializer=prepare_worker) as pool:
+            running: deque[tuple[Item, str, Future[ItemRows | BadInput]]] = deque()
+            try:
+                while not is_cancelled():
+                    while len(running) < 2 * workers and (
+                        window or (window := deque(_take(pending, 1)))
+                    ):
+                        item, fingerprint = window.popleft()
+                        future = pool.submit(read_item, item, self.context, key)
+                        running.append((item, fingerprint, future))
+                    if not running:
+                        break
+                    item, fingerprint, future = running.popleft()
+                    yield item, fingerprint, future.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def finish(
+        self,
+        item: Item,
+        fingerprint: str,
+        rows: ItemRows | BadInput,
+        progress: Callable[[Progress], None],
+    ) -> None:
+        """Commit an item's rows, or quarantine it."""
+        if isinstance(rows, BadInput):
+            self._refuse(rows, item, progress)
+            return
+        self._rejected.extend(rows.rejected)
+        self._timings.update(rows.seconds)
+        fingerprint = fingerprint_rows(fingerprint, rows)
+        key = self._stored_key(item)
+        if self._known.get(key) == fingerprint:
+            self._unchanged += 1
+            self._report(item, "unchanged", progress)
+        else:
+            started = time.perf_counter()
+            path = "" if self.options.pseudonym_key else item.path
+            vectors = tuple(_staged(vectors) for vectors in rows.vectors)
+            self.store.commit(
+                CommitContent(key, item.kind, path, fingerprint, self.run_id, rows.tables, vectors)
+            )
+            self._timings["commit"] += time.perf_counter() - started
+            self._report(item, "committed", progress)
+        for staged in rows.vectors:
+            Path(staged.path).unlink()
+
+    def summary(self) -> IngestSummary:
+        """What the run did, also written into the store."""
+        self.store.compact()
+        after = self.store.counts(self.store.view())
+        summary = IngestSummary(
+            run_id=self.run_id,
+            added={name: max(0, after[t] - self._before[t]) for name, t in ADDED.items()},
+            unchanged=self._unchanged,
+            quarantined=tuple(self._rejected),
+            seconds=time.perf_counter() - self._clock,
+            timings={name: round(seconds, 4) for name, seconds in self._timings.items()},
+        )
+        key = self.options.pseudonym_key
+        refused = [
+            (pseudonym(key, r.path) if key else r.path, "" if key else r.reason)
+            for r in self._rejected
+        ]
+        record = asdict(summary) | {"quarantined": len(refused)}
+        self.store.record_run(self.run_id, self.started_at, record, refused)
+        return summary
+
+    def _stored_key(self, item: Item) -> str:
+        key = self.options.pseudonym_key
+        return pseudonym(key, item.key) if key else item.key
+
+    def _refuse(self, error: BadInput, item: Item, progress: Callable[[Progress], None]) -> None:
+        self._rejected.append(Rejected(error.path, error.reason))
+        self._report(item, "quarantined", progress)
+
+    def _report(self, item: Item, state: str, progress: Callable[[Progress], None]) -> None:
+        self._done += 1
+        progress(Progress(self._done, self._total, item.path, state))
+
+
+def _check(paths: Sequence[Path], options: IngestOptions) -> None:
+    for path in paths:
+        if not path.exists():
+            raise InvalidRequest(f"{path}: no such file or folder")
+    if options.keep_identity and options.pseudonym_key:
+        raise InvalidRequest("identity is either kept or replaced by pseudonyms, not both")
+    if options.mpp is not None and not 0 < options.mpp < 1000:
+        raise InvalidRequest(f"mpp must be in (0, 1000) micrometres per pixel, got {options.mpp}")
+    if options.workers is not None and options.workers < 1:
+        raise InvalidRequest(f"workers must be at least 1, got {options.workers}")
+
+
+def _know_stored_patients(store: Store, context: Context) -> Context:
+    if context.known_patients is None:
+        return context
+    stored = store.view().table("patient")["patient_id"].to_pylist()
+    return replace(context, known_patients=context.known_patients | frozenset(stored))
+
+
+def _take(pending: Iterator[tuple[Item, str]], count: int) -> list[tuple[Item, str]]:
+    return [entry for _, entry in zip(range(count), pending, strict=False)]
+
+
+def _staged(vectors: VectorRows) -> StagedVectors:
+    spec = vectors.spec
+    encoder = StoredEncoder(
+        spec.encoder_id,
+        spec.name,
+        spec.version,
+        spec.level,
+        spec.dim,
+        spec.weights_sha256,
+        spec.preprocessing,
+        spec.is_standardised,
+        tuple(spec.feature_names),
+        getattr(vectors, "artefact", b""),
+    )
+    return StagedVectors(encoder, Path(vectors.path))

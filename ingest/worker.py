@@ -1,0 +1,45 @@
+"""What a worker process does: read one item, encode it, hand back its rows."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from tumorbase.store.errors import BadInput, StoreNotWritable
+
+if TYPE_CHECKING:
+    from tumorbase.ingest.item import Context, Item, ItemRows
+
+
+def prepare_worker() -> None:
+    """One thread a worker: the workers share the cores, and more threads would only contend."""
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = "1"
+
+
+def read_item(item: Item, context: Context, pseudonym_key: bytes | None) -> ItemRows | BadInput:
+    """The rows of one item, or why it has none.
+
+    Raises:
+        StoreNotWritable: the disk is full under the staging folder.
+    """
+    from tumorbase.ingest.pseudonyms import pseudonymise
+    from tumorbase.ingest.readers import READERS
+
+    module, _, function = READERS[item.kind].partition(":")
+    started = time.perf_counter()
+    try:
+        rows: ItemRows = getattr(import_module(module), function)(item, context)
+        if pseudonym_key:
+            rows = pseudonymise(rows, pseudonym_key)
+    except BadInput as error:
+        return error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise StoreNotWritable(f"cannot write to {context.staging}: {error.strerror}") from error
+    rows.seconds.setdefault("read", time.perf_counter() - started)
+    return rows

@@ -1,0 +1,59 @@
+"""The columns of each level that filters and answers use: its own, and its patients' covariates."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tumorbase.query.point_in_time import KNOWN
+from tumorbase.store.schema import ID_COLUMN
+from tumorbase.store.view import View
+
+# Levels whose rows are described in a metadata table as well.
+_DESCRIBED = {"lesion", "slide", "profile"}
+_FACTS = f"""
+SELECT patient_id, name, number, text FROM fact WHERE {KNOWN}
+QUALIFY row_number() OVER (
+    PARTITION BY patient_id, name ORDER BY known_at DESC, event_time DESC, number, text) = 1
+ORDER BY name
+"""
+_PATIENTS = "SELECT patient_id FROM patient ORDER BY patient_id"
+
+
+def describe_rows(view: View, level: str, rows: pa.Table) -> pa.Table:
+    """`rows` of a vector table with all that is known of them, in the same order."""
+    columns = {name: rows[name] for name in rows.column_names}
+    if level in _DESCRIBED:
+        columns |= align(view.table(level), ID_COLUMN[level], rows[ID_COLUMN[level]])
+    of_patients = align(covariates(view), "patient_id", rows["patient_id"])
+    return pa.table(of_patients | columns)  # a level's own column goes before a covariate's
+
+
+def covariates(view: View, as_of: datetime | None = None) -> pa.Table:
+    """One row a patient and one column a covariate: its latest value known by then, else null.
+
+    A covariate is a number if all of its values are, else text.
+    """
+    patients = view.sql(_PATIENTS)["patient_id"]
+    facts = view.sql(_FACTS, as_of=as_of)
+    columns: dict[str, pa.ChunkedArray | pa.Array] = {"patient_id": patients}
+    for name in pc.unique(facts["name"]).to_pylist():
+        values = facts.filter(pc.equal(facts["name"], name))
+        is_number = values["number"].null_count == 0
+        column = values["number"] if is_number else _as_text(values)
+        of_name = pa.table({"patient_id": values["patient_id"], name: column})
+        columns |= align(of_name, "patient_id", patients)
+    return pa.table(columns)
+
+
+def align(table: pa.Table, key: str, wanted: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
+    """Columns of `table` at the rows of the wanted keys, null where it has no such row."""
+    place = pc.index_in(wanted, value_set=table[key].combine_chunks()).combine_chunks()
+    taken = table.drop_columns([key]).combine_chunks().take(place)
+    return {name: taken[name] for name in taken.column_names}
+
+
+def _as_text(values: pa.Table) -> pa.ChunkedArray:
+    return pc.coalesce(values["text"], pc.cast(values["number"], pa.string()))
