@@ -12,6 +12,8 @@ from pathlib import Path
 
 from tumorbase.ingest.clinical import patient_ids
 from tumorbase.ingest.csv_table import CsvTable, read_csv_table
+from tumorbase.ingest.dicom_header import is_dicom
+from tumorbase.ingest.dicom_tree import DICOM_SUFFIXES
 from tumorbase.ingest.item import Context, Item, Plan, Rejected
 from tumorbase.ingest.patient_names import patient_of_file
 from tumorbase.ingest.readers import planner_of
@@ -140,17 +142,26 @@ def _plan_radiology(listing: _Listing, single_studies: dict[str, str]) -> None:
             else:
                 images.append(entry)
         if images:
-            study = single_studies.get(patient.name, patient.name)
-            _plan_study(listing, patient.name, study, images)
+            _plan_study(listing, patient.name, single_studies.get(patient.name), images)
 
 
-def _plan_study(listing: _Listing, patient_id: str, study_id: str, files: list[Path]) -> None:
-    """Plan one study's files: NIfTI by their fixed names, everything else as DICOM."""
+def _plan_study(
+    listing: _Listing, patient_id: str, study_id: str | None, files: list[Path]
+) -> None:
+    """Plan one study's files: NIfTI by their fixed names, and DICOM; notes beside them are left.
+
+    Where neither a folder nor studies.csv names the study, it is called as the patient; DICOM knows
+    its own.
+    """
     nifti = [path for path in files if path.name.endswith((".nii.gz", ".nii"))]
-    _plan_nifti_study(listing, patient_id, study_id, nifti)
-    dicom = [path for path in files if path not in set(nifti)]
+    _plan_nifti_study(listing, patient_id, study_id or patient_id, nifti)
+    others = [path for path in files if path not in nifti]
+    dicom = [path for path in others if path.suffix.lower() in DICOM_SUFFIXES or is_dicom(path)]
     if dicom:
         listing.take(planner_of("dicom")(dicom, patient_id=patient_id, study_id=study_id))
+    elif not nifti:
+        for path in others:
+            listing.reject(path, "expected CT_img.nii.gz or DICOM files in the folder of a study")
 
 
 def _plan_nifti_study(listing: _Listing, patient_id: str, study_id: str, files: list[Path]) -> None:
