@@ -1,4 +1,4 @@
-"""The shape of nuclei: 15 properties (16 columns) of every nucleus, and the encoder made of them."""
+"""The shape of nuclei: 15 properties (16 columns) of each, and the encoder made of them."""
 
 from __future__ import annotations
 
@@ -48,8 +48,9 @@ _TABLE = pa.schema(
 class NucleusMeasures:
     """Every nucleus of a label map, in ascending order of its label; lengths in pixels.
 
-    `label` is int64 (n,); `features` float64 (16, n), a row for each of FEATURES; `centroid` float64
-    (n, 2), (row, column); `bbox` int64 (n, 4), (row, column) of the first pixel and past the last.
+    `label` is int64 (n,); `features` float64 (16, n), a row for each of FEATURES; `centroid`
+    float64 (n, 2), (row, column); `bbox` int64 (n, 4), (row, column) of the first pixel and past
+    the last.
     """
 
     label: np.ndarray
@@ -96,8 +97,8 @@ def measure(labels: np.ndarray) -> NucleusMeasures:
     """Shape, place and bounding box of every nucleus of `labels`, integers of shape (H, W).
 
     The definitions are those of scikit-image's regionprops, to which the names belong: the convex
-    hull is that of the middles of pixel edges, components are joined over edges and corners, and holes
-    are what the background cannot reach over edges and corners (for `area_filled`).
+    hull is that of the middles of pixel edges, components are joined over edges and corners, and
+    holes are what the background cannot reach over edges and corners (for `area_filled`).
 
     Raises:
         ValueError: `labels` is not a map of whole numbers from 0.
@@ -162,7 +163,7 @@ def in_micrometres(table: pa.Table, mpp: float) -> pa.Table:
 
 
 def feature_matrix(table: pa.Table) -> np.ndarray:
-    """The features of a table, in pixels or micrometres, as float64 (n, 16), columns as FEATURES."""
+    """A table's features, in pixels or micrometres: float64 (n, 16), columns as FEATURES."""
     return np.stack([column.to_numpy() for column in table.drop_columns("label").columns], axis=1)
 
 
@@ -225,7 +226,7 @@ def _label_map(labels: np.ndarray) -> np.ndarray:
 def _eigenvalues(
     row_variance: np.ndarray, column_variance: np.ndarray, covariance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The larger and the smaller eigenvalue of each covariance matrix, in pixels^2, not negative."""
+    """Larger and smaller eigenvalue of each covariance matrix, in pixels^2, not negative."""
     middle = (row_variance + column_variance) / 2.0
     reach = np.hypot((row_variance - column_variance) / 2.0, covariance)
     return middle + reach, np.maximum(middle - reach, 0.0)
@@ -236,7 +237,7 @@ def _orientation(
 ) -> np.ndarray:
     """Angle of the major axis from the rows' axis, counter-clockwise, radians in [-pi/2, pi/2].
 
-    Where both variances are equal it is pi/4 with the sign of the covariance, -pi/4 if that is zero.
+    Where both variances are equal it is pi/4 with the sign of the covariance, -pi/4 if that is 0.
     """
     angle = 0.5 * np.arctan2(2.0 * covariance, row_variance - column_variance)
     diagonal = np.where(covariance > 0, math.pi / 4, -math.pi / 4)
