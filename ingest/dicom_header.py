@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -95,7 +96,9 @@ def read_dataset(
     Raises:
         BadInput: not DICOM, or an element is cut short.
     """
-    with disable_value_validation():
+    with disable_value_validation(), warnings.catch_warnings():
+        # On compressed pixels that are cut short pydicom only warns, and returns an empty dataset.
+        warnings.filterwarnings("error", message="End of file reached", category=UserWarning)
         try:
             return pydicom.dcmread(
                 path,
@@ -104,7 +107,7 @@ def read_dataset(
             )
         except InvalidDicomError as error:
             raise BadInput(str(path), "not DICOM: the DICM prefix is missing") from error
-        except (EOFError, OSError, ValueError) as error:
+        except (EOFError, OSError, ValueError, UserWarning) as error:
             raise BadInput(str(path), f"truncated or damaged DICOM: {error}") from error
 
 
