@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from tumorbase.ingest.cohort import FEATURE_SUFFIXES, FOLDERS, SLIDE_SUFFIXES, TABLES
 from tumorbase.ingest.csv_table import read_header
+from tumorbase.ingest.source_files import files_below
 
 _DICOM_MAGIC_AT = 128
 _NUCLEI_KEYS = (b'"nuc"', b'"cells"')  # HoVer-Net; CellViT
@@ -25,10 +24,12 @@ def guess_sources(path: Path) -> dict[str, list[Path]]:
     if path.is_dir() and any((path / name).exists() for name in (*TABLES, *FOLDERS)):
         return {"cohort": [path]}
     found: dict[str, list[Path]] = {}
-    for file in _files(path):
+    for file in files_below([path]):
         source = guess_file(file)
         if source:
             found.setdefault(source, []).append(file)
+    if "deeplesion" in found:
+        found.pop("slides", None)  # DeepLesion's own pictures are CT
     return found
 
 
@@ -76,17 +77,6 @@ def _zipped_header(path: Path) -> tuple[str, ...]:
     except (zipfile.BadZipFile, OSError, IndexError):
         return ()
     return tuple(name.strip() for name in first_line.split(","))
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-    for folder, subfolders, names in os.walk(path):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(folder, name)
 
 
 def _head(path: Path) -> bytes:

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tumorbase.ingest.chosen_encoders import is_chosen
 from tumorbase.ingest.csv_table import read_csv_table
 from tumorbase.ingest.item import Context, Item, ItemRows, VectorRows
 from tumorbase.ingest.metadata_rows import metadata_rows, unique_rows
@@ -59,7 +60,7 @@ def read_lesions_table(item: Item, context: Context) -> ItemRows:
 
 def measurement_vectors(lesions: pa.Table, context: Context) -> list[VectorRows]:
     """Staged vectors of rows of `METADATA["lesion"]` by "measurement", if the run wants it."""
-    if lesions.num_rows == 0 or not _is_wanted(context.encoders):
+    if lesions.num_rows == 0 or not is_chosen(ENCODER, context.encoders):
         return []
     encoder = build_encoder(ENCODER)
     names = ("x_mm", "y_mm", "z_mm", "long_axis_mm", "short_axis_mm")
@@ -67,13 +68,6 @@ def measurement_vectors(lesions: pa.Table, context: Context) -> list[VectorRows]
     vectors = encoder.encode([LesionMeasure(*values) for values in zip(*measured, strict=True)])
     columns = {name: lesions[name] for name in ("lesion_id", "patient_id")}
     return [stage(context, encoder.spec, [vector_batch(encoder.spec, columns, vectors)])]
-
-
-def _is_wanted(encoders: tuple[str, ...]) -> bool:
-    """Whether they include this one, or no lesion encoder at all, so that the default holds."""
-    if ENCODER in encoders:
-        return True
-    return all(build_encoder(name).spec.level != "lesion" for name in encoders)
 
 
 def _check_axes(checks: RowChecks, long_mm: np.ndarray, short_mm: np.ndarray) -> None:
