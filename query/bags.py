@@ -1,4 +1,4 @@
-"""Bags for training: a patient with all of its lesions, patches, profile and outcome, as tensors."""
+"""Bags for training: a patient with its lesions, patches, profile and outcome, as tensors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TIMED_BY = {"lesion": "lesion", "patch": "slide", "profile": "profile"}
 class Bag:
     """One patient. A modality that it lacks is a tensor of no rows.
 
-    `lesions` (lesions, dim), `patches` (patches, dim) and `profiles` (profiles, dim) are float32, as
+    `lesions` (lesions, dim), `patches` (patches, dim), `profiles` (profiles, dim) are float32, as
     compared in similarity search: standardised where their encoder is, each row of length 1.
     `time_days` and `is_event` are None where no outcome is known.
     """

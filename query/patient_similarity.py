@@ -85,7 +85,9 @@ def patient_distances(
     distances[row] = np.inf
     contributions = [
         tuple(
-            Contribution(space.modalities[m].name, float(scaled[m, column]), 1 / counts[column])
+            Contribution(
+                space.modalities[m].name, float(scaled[m, column]), 1 / int(counts[column])
+            )
             for m in np.flatnonzero(shared[:, column])
         )
         for column in range(len(space.patient_ids))

@@ -14,6 +14,7 @@ STATUS: dict[type[TumorbaseError], grpc.StatusCode] = {
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     errors.BadInput: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NoStore: grpc.StatusCode.NOT_FOUND,
     errors.StoreBusy: grpc.StatusCode.FAILED_PRECONDITION,
     errors.StoreVersion: grpc.StatusCode.FAILED_PRECONDITION,
     errors.StoreDamaged: grpc.StatusCode.DATA_LOSS,

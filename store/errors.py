@@ -33,6 +33,10 @@ class BadInput(TumorbaseError):
         return (BadInput, (self.path, self.reason))
 
 
+class NoStore(TumorbaseError):
+    """There is no store at a path."""
+
+
 class StoreBusy(TumorbaseError):
     """Another process owns the store directory."""
 

@@ -23,6 +23,7 @@ from tumorbase.store.commit import CommitContent, StoredModel
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import (
     InvalidRequest,
+    NoStore,
     NotFound,
     StoreDamaged,
     StoreNotWritable,
@@ -134,7 +135,7 @@ class Store:
         """Open a store, as its owner, or for reading alone where its disk cannot be written.
 
         Raises:
-            NotFound: there is no store at `path`.
+            NoStore: there is no store at `path`.
             StoreBusy: another process owns it.
             StoreVersion: a newer tumorbase wrote it.
             StoreDamaged: its files cannot be read.
@@ -142,7 +143,7 @@ class Store:
         path = Path(path)
         format_file = path / FORMAT_FILE
         if not format_file.is_file():
-            raise NotFound("store at", str(path))
+            raise NoStore(f"no store at {path}; `tumorbase ingest` makes one")
         try:
             version = json.loads(format_file.read_text())["format_version"]
         except (ValueError, KeyError, TypeError) as error:

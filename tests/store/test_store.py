@@ -15,6 +15,7 @@ from tumorbase.store.commit import CommitContent, StagedVectors
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import (
     InvalidRequest,
+    NoStore,
     NotFound,
     StoreBusy,
     StoreDamaged,
@@ -163,7 +164,7 @@ def test_a_newer_format_is_refused(store):
 
 
 def test_a_folder_that_is_no_store_is_refused(tmp_path):
-    with pytest.raises(NotFound, match="store at"):
+    with pytest.raises(NoStore, match="no store at"):
         Store.open(tmp_path)
     (tmp_path / "x").write_text("x")
     with pytest.raises(InvalidRequest, match="not empty"):
