@@ -20,6 +20,7 @@ from tumorbase.models.first_order import intensity_histogram, intensity_statisti
 from tumorbase.models.lesion_crop import LesionCrop
 from tumorbase.models.resample import resample
 from tumorbase.models.shape_features import shape_features, slice_features
+from tumorbase.models.spatial_autocorrelation import spatial_autocorrelation
 from tumorbase.models.texture import level_grid, texture_features
 
 SPACING_MM = 2.0  # as IBSI's configuration C; a 1 cm lesion is 65 voxels
@@ -204,7 +205,10 @@ def _measure(crop: LesionCrop, is_plane: bool) -> dict[str, float]:
     if is_plane:
         shape = slice_features(crop.mask[0], spacing_mm[1:])
     else:
-        shape = shape_features(image, crop.mask, crop.mask, spacing_mm)
+        shape = {
+            **shape_features(image, crop.mask, crop.mask, spacing_mm),
+            **spatial_autocorrelation(image, crop.mask, spacing_mm),
+        }
     return {
         **shape,
         **intensity_statistics(intensities),

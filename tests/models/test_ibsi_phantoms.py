@@ -14,6 +14,7 @@ from tumorbase.models.first_order import intensity_histogram, intensity_statisti
 from tumorbase.models.lesion_radiomics import KeySliceRadiomics, LesionRadiomics
 from tumorbase.models.resample import resample
 from tumorbase.models.shape_features import shape_features
+from tumorbase.models.spatial_autocorrelation import spatial_autocorrelation
 from tumorbase.models.texture import level_grid, texture_features
 
 OWN_FEATURES = {"location_x", "location_y", "location_z"}
@@ -92,6 +93,7 @@ def chest_features(shared: Path) -> dict[str, float]:
     levels[inner] = fixed_bin_size(image[inner], 25, -1000)
     return {
         **shape_features(image, mask, inner, two_mm),
+        **spatial_autocorrelation(image, inner, two_mm),
         **intensity_statistics(image[inner]),
         **intensity_histogram(levels[inner]),
         **texture_features(level_grid(levels, mask)),
@@ -102,6 +104,7 @@ def test_digital_phantom_features_lie_within_tolerance(digital_phantom, digital_
     levels, mask, spacing_mm = digital_phantom
     features = {
         **shape_features(levels, mask, mask, spacing_mm),
+        **spatial_autocorrelation(levels, mask, spacing_mm),
         **intensity_statistics(levels[mask]),
         **intensity_histogram(levels[mask]),
         **texture_features(level_grid(levels, mask)),

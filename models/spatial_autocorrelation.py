@@ -1,0 +1,64 @@
+"""IBSI's Moran's I and Geary's C of a region: how alike near voxels are."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.fft import next_fast_len, rfftn
+
+
+def spatial_autocorrelation(
+    image: np.ndarray, mask: np.ndarray, spacing_mm: np.ndarray
+) -> dict[str, float]:
+    """Moran's I and Geary's C over all pairs of voxels, weighted by 1 / distance in mm.
+
+    Exact, though the pairs are never listed: a sum over pairs whose weight is a function of their
+    offset is a convolution, and so a sum over frequencies (IBSI reference manual 3.1.21 and 3.1.22
+    name only sampling as a way out of the number of pairs). Of constant intensities or a single
+    voxel both are those of no correlation, I = 0 and C = 1.
+
+    Args:
+        image: intensities (z, y, x).
+        mask: bool (z, y, x), not empty.
+        spacing_mm: (z, y, x).
+    """
+    box = tuple(slice(at.min(), at.max() + 1) for at in np.nonzero(mask))
+    mask = mask[box]
+    intensities = image[box][mask].astype(np.float64)
+    count, deviation = len(intensities), intensities.std()
+    if deviation == 0:
+        return {"morph_moran_i": 0.0, "morph_geary_c": 1.0}
+    # Of unit variance, so that single precision is enough; it halves the time.
+    standardised = np.zeros(mask.shape, dtype=np.float32)
+    standardised[mask] = (intensities - intensities.mean()) / deviation
+    shape = [next_fast_len(2 * length - 1, real=True) for length in mask.shape]
+    weight = rfftn(_inverse_distance(shape, spacing_mm)).real  # the kernel is even
+    # Half the spectrum stands for all of it: what has a mirror image counts twice.
+    weight[..., 1 : (shape[-1] + 1) // 2] *= 2
+    x, squared, inside = (
+        rfftn(values, s=shape)
+        for values in (standardised, standardised**2, mask.astype(np.float32))
+    )
+    cells = float(np.prod(shape))
+
+    def pair_sum(one: np.ndarray, other: np.ndarray) -> float:
+        """Sum over pairs of weight x one x other (Parseval)."""
+        product = one.real * other.real + one.imag * other.imag
+        return float((product * weight).sum(dtype=np.float64)) / cells
+
+    products, weights = pair_sum(x, x), pair_sum(inside, inside)
+    differences = 2 * pair_sum(squared, inside) - 2 * products
+    return {
+        "morph_moran_i": products / weights,
+        "morph_geary_c": (count - 1) / count * differences / (2 * weights),
+    }
+
+
+def _inverse_distance(shape: list[int], spacing_mm: np.ndarray) -> np.ndarray:
+    """1 / distance in mm of every offset, wrapped around, 0 at no offset; float32 of this shape."""
+    squares = [
+        (np.minimum(np.arange(n), n - np.arange(n)) * mm) ** 2
+        for n, mm in zip(shape, spacing_mm, strict=True)
+    ]
+    squared = squares[0][:, None, None] + squares[1][:, None] + squares[2]
+    squared[0, 0, 0] = np.inf
+    return (1 / np.sqrt(squared)).astype(np.float32)
