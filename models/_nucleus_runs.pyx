@@ -51,12 +51,12 @@ cdef struct Scratch:
     int32_t* right  # minus the rightmost column, so that both sides are minima
     int32_t* vertex_row  # of the left chain, then of the right one
     int32_t* parent  # union-find over runs
-    int32_t* stack  # of the flood
+    int64_t* stack  # of the flood
     double* column_sum
     uint8_t* raster
     uint8_t* border
 
-# Weight of a border pixel by 1 + 2 x (border pixels beside it) + 10 x (border pixels at its corners):
+# Weight of a border pixel by 1 + 2 x (border pixels beside it) + 10 x (those at its corners):
 # Benkrid & Crookes, "Design and FPGA Implementation of a Perimeter Estimator".
 cdef double PERIMETER_WEIGHT[50]
 memset(PERIMETER_WEIGHT, 0, sizeof(PERIMETER_WEIGHT))
@@ -145,7 +145,9 @@ cdef Run* scan(const label_t[:, ::1] labels, int64_t* n_runs) noexcept nogil:
     return runs
 
 
-cdef void find_label_range(Run* runs, int64_t n_runs, int64_t* lowest, int64_t* highest) noexcept nogil:
+cdef void find_label_range(
+    Run* runs, int64_t n_runs, int64_t* lowest, int64_t* highest
+) noexcept nogil:
     """The lowest label below zero, if any, and the highest."""
     cdef int64_t i
     for i in range(n_runs):
@@ -210,7 +212,7 @@ cdef object measure_all(Run* runs, int64_t[::1] first):
     scratch.right = <int32_t*>malloc(height * sizeof(int32_t))
     scratch.vertex_row = <int32_t*>malloc(2 * height * sizeof(int32_t))
     scratch.parent = <int32_t*>malloc(most_runs * sizeof(int32_t))
-    scratch.stack = <int32_t*>malloc(raster * sizeof(int32_t))
+    scratch.stack = <int64_t*>malloc(raster * sizeof(int64_t))
     scratch.column_sum = <double*>malloc(width * sizeof(double))
     scratch.raster = <uint8_t*>malloc(raster)
     scratch.border = <uint8_t*>malloc(raster)
@@ -257,7 +259,7 @@ cdef void measure_nucleus(
         out[10 * stride] = covariance_as_summed(runs, n, box, area, scratch.column_sum)
     write_extents(runs, n, box, scratch)
     out[11 * stride] = <double>fill_convex(box.height, scratch)
-    out[13 * stride] = <double>euler_number(runs, n, box.height, scratch.parent, &holes)
+    out[13 * stride] = <double>euler_number(runs, n, scratch.parent, &holes)
     draw(runs, n, box, scratch)
     out[12 * stride] = <double>(filled_area(box, scratch) if holes > 0 else area)
     out[14 * stride] = perimeter(runs, n, box, scratch)
@@ -316,8 +318,9 @@ cdef double covariance_as_summed(
 ) noexcept nogil:
     """The covariance in floating point, summed down the columns and then over them.
 
-    Where it is zero, the rounding of these sums decides in regionprops whether a wide nucleus lies at
-    pi/2 or -pi/2, which are one axis. The same order (and fused products, as in BLAS) decides alike.
+    Where it is zero, the rounding of these sums decides in regionprops whether a wide nucleus lies
+    at pi/2 or -pi/2, which are one axis. The same order (and fused products, as in BLAS) decides
+    alike.
     """
     cdef int64_t i, c
     cdef int64_t sum_r = 0, sum_c = 0
@@ -375,11 +378,10 @@ cdef int64_t chain(int32_t* extent, int64_t height, int32_t* vertex_row) noexcep
 cdef void widen(int32_t* extent, int32_t* vertex_row, int64_t n_vertices) noexcept nogil:
     """Move the extents out to the hull's side.
 
-    The hull is that of the middles of the pixels' edges: of the pixels' centres, grown by a diamond of
-    half a pixel. Along a side from (row_0, x_0) of slope dx / dy its column at a row is
-    x_0 + dx (row - row_0) / dy - max(|dx| / dy, 1) / 2, and a pixel belongs to it whose centre does.
-    A diamond does not reach past the row of a vertex, there the pixel itself is the extent unless the
-    side is flatter than 45 degrees.
+    The hull is that of the middles of the pixels' edges: of the pixels' centres, grown by a diamond
+    of half a pixel. Along a side from (row_0, x_0) of slope dx / dy its column at a row is
+    x_0 + dx (row - row_0) / dy - max(|dx| / dy, 1) / 2; a pixel whose centre is in it counts.
+    At the row of a vertex only a side flatter than 45 degrees that comes from further out moves it.
     """
     cdef int64_t i, row, row_0, row_1, begin, end, dx, dy, x_0, numerator
     cdef int64_t x_1 = extent[vertex_row[0]]
@@ -416,7 +418,7 @@ cdef int64_t fill_convex(int64_t height, Scratch scratch) noexcept nogil:
 
 
 cdef int64_t feret_squared(int64_t height, Scratch scratch) noexcept nogil:
-    """Squared largest distance between the middles of pixel edges on the outline of the convex hull.
+    """Squared largest distance between middles of pixel edges on the convex hull's outline.
 
     With v between two pixel centres, the farthest edges are |v|^2 + 2 max(|v_row|, |v_column|) + 1
     apart (squared), and the farthest centres are vertices.
@@ -437,7 +439,7 @@ cdef int64_t feret_squared(int64_t height, Scratch scratch) noexcept nogil:
 
 
 cdef int64_t euler_number(
-    Run* runs, int64_t n, int64_t height, int32_t* parent, int64_t* holes
+    Run* runs, int64_t n, int32_t* parent, int64_t* holes
 ) noexcept nogil:
     """Components less holes, pixels joined over edges and corners: runs less their contacts.
 
@@ -448,7 +450,6 @@ cdef int64_t euler_number(
     cdef int64_t above = 0
     cdef int64_t contacts = 0
     cdef int32_t a, b
-    cdef bint may_enclose = n > height
     holes[0] = 0
     for i in range(n):
         parent[i] = <int32_t>i
@@ -460,7 +461,7 @@ cdef int64_t euler_number(
         k = above
         while k < i and runs[k].row < runs[i].row and runs[k].start <= runs[i].stop:
             contacts += 1
-            if may_enclose and runs[k].start < runs[i].stop and runs[k].stop > runs[i].start:
+            if runs[k].start < runs[i].stop and runs[k].stop > runs[i].start:
                 a = root(parent, <int32_t>k)
                 b = root(parent, <int32_t>i)
                 holes[0] += a == b
@@ -525,17 +526,16 @@ cdef int64_t filled_area(Box box, Scratch scratch) noexcept nogil:
     cdef int64_t rows = box.height + 2 * PAD
     cdef int64_t pitch = box.width + 2 * PAD
     cdef uint8_t* raster = scratch.raster
-    cdef int32_t[8] steps
+    cdef int64_t[8] steps
     cdef int64_t depth, reached, i, at
     memset(raster, 1, pitch)
     memset(raster + (rows - 1) * pitch, 1, pitch)
     for i in range(rows):
         raster[i * pitch] = 1
         raster[i * pitch + pitch - 1] = 1
-    steps[0], steps[1], steps[2], steps[3] = -1, 1, <int32_t>-pitch, <int32_t>pitch
-    steps[4], steps[5] = <int32_t>(-pitch - 1), <int32_t>(-pitch + 1)
-    steps[6], steps[7] = <int32_t>(pitch - 1), <int32_t>(pitch + 1)
-    scratch.stack[0] = <int32_t>(pitch + 1)
+    steps[0], steps[1], steps[2], steps[3] = -1, 1, -pitch, pitch
+    steps[4], steps[5], steps[6], steps[7] = -pitch - 1, -pitch + 1, pitch - 1, pitch + 1
+    scratch.stack[0] = pitch + 1
     raster[pitch + 1] = 2
     depth = 1
     reached = 1
@@ -545,7 +545,7 @@ cdef int64_t filled_area(Box box, Scratch scratch) noexcept nogil:
         for i in range(8):
             if raster[at + steps[i]] == 0:
                 raster[at + steps[i]] = 2
-                scratch.stack[depth] = <int32_t>(at + steps[i])
+                scratch.stack[depth] = at + steps[i]
                 depth += 1
                 reached += 1
     return (rows - 2) * (pitch - 2) - reached

@@ -30,9 +30,9 @@ _OPTICAL_DENSITY = -np.log(np.maximum(np.arange(256), 1) / 255.0)
 def segment_nuclei(rgb: np.ndarray, mpp: float) -> np.ndarray:
     """Nuclei of a tile stained with haematoxylin, with or without eosin.
 
-    Haematoxylin by colour deconvolution (Ruifrok & Johnston 2001); a threshold between Otsu's (1979)
-    and the neighbourhood's mean; touching nuclei parted by the watershed from the maxima of the
-    distance to background. All sizes are in micrometres.
+    Haematoxylin by colour deconvolution (Ruifrok & Johnston 2001); a threshold between Otsu's
+    (1979) and the neighbourhood's mean; touching nuclei parted by the watershed from the maxima of
+    the distance to background. All sizes are in micrometres.
 
     Args:
         rgb: uint8 (H, W, 3).
