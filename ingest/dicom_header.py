@@ -44,7 +44,7 @@ IDENTIFYING = (
 
 @dataclass(frozen=True)
 class DicomHeader:
-    """The identifiers of one file; empty strings where the file leaves them empty."""
+    """The identifiers of one file as it spells them; empty where it leaves them empty."""
 
     path: str
     sop_class: str
@@ -55,7 +55,8 @@ class DicomHeader:
     study_id: str
     series_id: str
     frame_of_reference: str
-    study_time: datetime | None
+    study_date: str
+    study_time: str
 
 
 def is_dicom(path: Path) -> bool:
@@ -68,7 +69,7 @@ def read_header(path: Path) -> DicomHeader:
     """Identifiers of the file.
 
     Raises:
-        BadInput: the file ends within its header, or its study date is no date.
+        BadInput: the file ends within its header.
     """
     dataset = read_dataset(path, tags=_PLANNED, pixels=False)
     if "Modality" not in dataset or "SeriesInstanceUID" not in dataset:
@@ -84,7 +85,8 @@ def read_header(path: Path) -> DicomHeader:
             study_id=_text(dataset, "StudyInstanceUID"),
             series_id=_text(dataset, "SeriesInstanceUID"),
             frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
-            study_time=_study_time(path, dataset),
+            study_date=_text(dataset, "StudyDate"),
+            study_time=_text(dataset, "StudyTime"),
         )
 
 
@@ -124,16 +126,22 @@ def identity_facts(dataset: Dataset) -> dict[str, str]:
     return {keyword: text for keyword, text in stated.items() if text}
 
 
-def _text(dataset: Dataset, keyword: str) -> str:
-    return str(dataset.get(keyword) or "").strip()
+def study_datetime(header: DicomHeader) -> datetime | None:
+    """StudyDate with StudyTime, whose absent parts are 0; None without a date.
 
-
-def _study_time(path: Path, dataset: Dataset) -> datetime | None:
-    """StudyDate with StudyTime (midnight if absent); None without a date."""
-    date, time = _text(dataset, "StudyDate"), _text(dataset, "StudyTime").split(".")[0]
+    Raises:
+        ValueError: StudyDate or StudyTime is none.
+    """
+    date, time = header.study_date, header.study_time
     if not date:
         return None
     try:
-        return datetime.strptime(date + (time + "000000")[:6], "%Y%m%d%H%M%S")
+        return datetime.strptime(date + (time.split(".")[0] + "000000")[:6], "%Y%m%d%H%M%S")
     except ValueError as error:
-        raise BadInput(str(path), f"StudyDate must be YYYYMMDD, got {date!r} {time!r}") from error
+        raise ValueError(
+            f"StudyDate must be YYYYMMDD and StudyTime HHMMSS, got {date!r} and {time!r}"
+        ) from error
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    return str(dataset.get(keyword) or "").strip()

@@ -10,7 +10,13 @@ from pathlib import Path
 
 from pydicom.config import disable_value_validation
 
-from tumorbase.ingest.dicom_header import DicomHeader, is_dicom, read_dataset, read_header
+from tumorbase.ingest.dicom_header import (
+    DicomHeader,
+    is_dicom,
+    read_dataset,
+    read_header,
+    study_datetime,
+)
 from tumorbase.ingest.item import Item, Plan, Rejected
 from tumorbase.ingest.rtstruct import referenced_series
 from tumorbase.store.errors import BadInput
@@ -151,7 +157,10 @@ def _item(
     patient_id = patient_id or first.patient_id
     if not patient_id:
         raise BadInput(folder, f"series {series_id}: PatientID is empty, expected one")
-    times = [header.study_time for header in headers if header.study_time]
+    try:
+        times = [time for time in map(study_datetime, headers) if time]
+    except ValueError as error:
+        raise BadInput(folder, f"series {series_id}: {error}") from error
     time = min(times, default=None)
     study_id = study_id or first.study_id or f"{patient_id}/{time.date() if time else series_id}"
     rtstructs = [header.path for header in drawn if header.modality == "RTSTRUCT"]
