@@ -199,9 +199,9 @@ class NucleusShape:
         Raises:
             ValueError: the rows have another number of features, or one that is not finite.
         """
-        rows = np.asarray(batch, dtype=np.float64).reshape(len(batch), -1)
-        if len(rows) == 0:
+        if len(batch) == 0:
             return np.empty((0, self.spec.dim), dtype=np.float32)
+        rows = np.asarray(batch, dtype=np.float64).reshape(len(batch), -1)
         if rows.shape[1] != self.spec.dim:
             raise ValueError(f"expected {self.spec.dim} features a nucleus, got {rows.shape[1]}")
         if not np.isfinite(rows).all():
