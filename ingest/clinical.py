@@ -14,7 +14,7 @@ from tumorbase.ingest.csv_table import CsvTable, read_csv_table
 from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.ingest.metadata_rows import metadata_rows, unique_rows
 from tumorbase.ingest.row_checks import (
-    MISSING_NUMBERS,
+    MISSING_CELLS,
     RowChecks,
     is_number_column,
 )
@@ -146,12 +146,13 @@ def patient_ids(table: CsvTable) -> frozenset[str]:
 
 
 def _covariate(checks: RowChecks, name: str) -> tuple[str, pa.Array]:
-    """The fact column a covariate goes to and its values, null where the cell is empty."""
+    """The fact column a covariate goes to and its values, null where the cell says nothing."""
     cells = checks.table.column(name)
+    missing = pa.array(["", *MISSING_CELLS])
     if is_number_column(cells):
-        return "number", checks.numbers(name, missing=("", *MISSING_NUMBERS))
+        return "number", checks.numbers(name, missing=missing.to_pylist())
     checks.refuse_climbing(name, cells)
-    return "text", checks.optional_texts(name)
+    return "text", pc.if_else(pc.is_in(cells, value_set=missing), None, cells)
 
 
 def _rows(checks: RowChecks, patients: pa.StringArray, tables: dict[str, pa.Table]) -> ItemRows:

@@ -30,6 +30,7 @@ class CsvTable:
     cells: pa.Table
     lines: np.ndarray
     rejected: tuple[Rejected, ...] = ()
+    row_is: str = "line"  # what a row is called in messages
 
     @property
     def names(self) -> tuple[str, ...]:

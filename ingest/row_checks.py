@@ -14,7 +14,7 @@ from tumorbase.ingest.csv_table import CsvTable
 from tumorbase.ingest.item import Rejected
 from tumorbase.store.schema import TIME
 
-MISSING_NUMBERS = ("NA", "N/A")  # what R and spreadsheets write for a number that is not there
+MISSING_CELLS = ("NA", "N/A")  # what R and spreadsheets write for a covariate that is not there
 
 
 class RowChecks:
@@ -34,11 +34,11 @@ class RowChecks:
     @property
     def rejected(self) -> list[Rejected]:
         """Everything refused, in the order of the lines; ragged rows first."""
-        lines, path = self.table.lines, self.table.path
+        lines, path, row_is = self.table.lines, self.table.path, self.table.row_is
         return [
             *self.table.rejected,
             *(
-                Rejected(path, f"line {lines[row]}: {self._reasons[row]}")
+                Rejected(path, f"{row_is} {lines[row]}: {self._reasons[row]}")
                 for row in sorted(self._reasons)
             ),
         ]
@@ -149,7 +149,7 @@ class RowChecks:
         lines = self.table.lines
         self.refuse(
             earlier != np.arange(len(joined)),
-            lambda row: f"duplicate {what}, first on line {lines[earlier[row]]}",
+            lambda row: f"duplicate {what}, first in {self.table.row_is} {lines[earlier[row]]}",
         )
 
 
@@ -163,8 +163,8 @@ def parse_numbers(cells: pa.StringArray) -> np.ndarray:
 
 
 def is_number_column(cells: pa.StringArray) -> bool:
-    """Whether each cell that is not empty or in `MISSING_NUMBERS` is a number, and there is one."""
-    stated = cells.filter(pc.invert(pc.is_in(cells, value_set=pa.array(["", *MISSING_NUMBERS]))))
+    """Whether each cell that is not empty or in `MISSING_CELLS` is a number, and there is one."""
+    stated = cells.filter(pc.invert(pc.is_in(cells, value_set=pa.array(["", *MISSING_CELLS]))))
     return len(stated) > 0 and all(_NUMBER.fullmatch(text) for text in stated.unique().to_pylist())
 
 
