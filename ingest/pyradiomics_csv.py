@@ -1,15 +1,15 @@
-"""pyradiomics' results: features of segmented lesions, a case a row or, transposed, a case a column.
+"""Features by pyradiomics: a case a row or, transposed, a case a column.
 
-The command line of pyradiomics writes a row a case (Image, Mask, perhaps Patient, then diagnostics_*
-and original_shape_* ...); its baselines have features as rows (featureName), cases as columns. Each
-table's features go to an encoder named after the hash of their names, stored as they are: what was
-computed with other settings should be another table with another set of features, or another store.
+The command line of pyradiomics writes a row a case (Image, Mask, perhaps Patient, diagnostics_* and
+original_shape_* ...); its baselines have features as rows (featureName) and cases as columns. The
+features of a table go to an encoder named after the hash of their names, stored as they are; rows
+that state other settings (diagnostics_Configuration_Settings) go to another version of it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,7 @@ _FILTERS = (
     "gradient_",
     "lbp-",
 )
+_SETTINGS = "diagnostics_Configuration_Settings"
 _CENTRE = "diagnostics_Mask-original_CenterOfMass"
 # The widest extent of the lesion in one slice is what RECIST calls its long axis.
 _MEASURES = {
@@ -156,8 +157,12 @@ def _item_rows(
         ),
         "lesion": rows,
     }
-    staged = [] if rows.num_rows == 0 else [_staged(context, rows, features, measured[keep])]
-    return ItemRows(tables, staged, checks.rejected)
+    settings = checks.optional_texts(_SETTINGS).filter(pa.array(keep))
+    vectors = [
+        _staged(context, rows.filter(mask), features, measured[keep][mask], text)
+        for text, mask in _each_value(settings)
+    ]
+    return ItemRows(tables, vectors, checks.rejected)
 
 
 def _centres_mm(table: CsvTable) -> np.ndarray:
@@ -172,8 +177,15 @@ def _centres_mm(table: CsvTable) -> np.ndarray:
     return centres
 
 
+def _each_value(cells: pa.StringArray) -> Iterator[tuple[str, np.ndarray]]:
+    """Each value with the rows that have it, bool (rows,); "" for those that have none."""
+    texts = np.array(cells.fill_null("").to_pylist(), dtype=object)
+    for text in dict.fromkeys(texts):
+        yield text, texts == text
+
+
 def _staged(
-    context: Context, rows: pa.Table, features: Sequence[str], measured: np.ndarray
+    context: Context, rows: pa.Table, features: Sequence[str], measured: np.ndarray, settings: str
 ) -> VectorRows:
     digest = hashlib.sha256("\n".join(features).encode()).hexdigest()
     spec = EncoderSpec(
@@ -182,7 +194,7 @@ def _staged(
         level="lesion",
         dim=len(features),
         weights_sha256=hashlib.sha256(b"").hexdigest(),  # it has none
-        preprocessing=canonical({"features": list(features)}),
+        preprocessing=canonical({"features": list(features), "settings": settings}),
         is_standardised=True,
         feature_names=tuple(features),
     )
