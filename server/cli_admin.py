@@ -52,10 +52,10 @@ def status(access: Access, as_json: bool) -> None:
     if as_json:
         print_json(asdict(overview))
         return
-    print_table(["what", "count"], list(overview.counts.items()))
+    print_table(["what", "count"], sorted(overview.counts.items()))
     print_table(*_encoder_table(overview.encoders))
     if overview.snapshots:
-        print_table(["snapshot", "commit"], list(overview.snapshots.items()))
+        print_table(["snapshot", "commit"], sorted(overview.snapshots.items()))
     models = f", models {', '.join(overview.models)}" if overview.models else ""
     print_note(
         f"{overview.path}: commit {overview.commit}, {overview.size_bytes / 2**20:.1f} MiB, "

@@ -43,8 +43,8 @@ _QUARANTINED_EXIT = 3
 @as_json_option
 @click.pass_context
 def ingest(
-    *,
     context: click.Context,
+    *,
     access: Access,
     paths: tuple[Path, ...],
     source: str | None,
@@ -156,7 +156,7 @@ def _checked(key: bytes) -> bytes:
 
 
 def _print_summary(summary: IngestSummary) -> None:
-    print_table(["added", "count"], list(summary.added.items()))
+    print_table(["added", "count"], sorted(summary.added.items()))
     print_note(f"{summary.unchanged} items unchanged, {summary.seconds:.1f} s")
     if summary.quarantined:
         print_table(["quarantined", "reason"], [[q.path, q.reason] for q in summary.quarantined])

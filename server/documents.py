@@ -42,7 +42,7 @@ def _hit_document(hit: Hit) -> dict[str, Any]:
         "id": hit.id,
         "patient_id": hit.patient_id,
         "distance": hit.distance,
-        **{name: value for name, value in hit.details.items() if name not in _HIT_KEYS},
+        **{name: value for name, value in sorted(hit.details.items()) if name not in _HIT_KEYS},
         "contributions": [asdict(part) for part in hit.contributions],
     }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from types import ModuleType
 
 import grpc
@@ -75,26 +76,40 @@ def serve(config: ServerConfig) -> None:
 
 
 async def _serve(config: ServerConfig, store: Store) -> None:
+    async with running_server(config, LocalClient(store)) as port:
+        store.describe_owner(f"process {os.getpid()}, serving on {config.host}:{port}")
+        told_to_stop = _stop_signal()
+        print(f"tumorbase serving {config.store} on {config.host}:{port}", flush=True)
+        await told_to_stop.wait()
+
+
+@asynccontextmanager
+async def running_server(config: ServerConfig, local: LocalClient) -> AsyncIterator[int]:
+    """The port of a server that answers from `local`, until the block is left.
+
+    It then takes no new calls, and those in flight have `config.grace_seconds` to end.
+
+    Raises:
+        InvalidRequest: it cannot listen there.
+    """
     threads = Threads(config.threads)
     health_servicer = health.aio.HealthServicer()
     server = grpc.aio.server(interceptors=_interceptors(config), options=_OPTIONS)
-    _add_services(server, LocalClient(store), threads)
+    _add_services(server, local, threads)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     names = list(_service_names(_CONTRACT))
-    reflection.enable_server_reflection(
-        [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server
-    )
+    known = [*names, health.SERVICE_NAME, reflection.SERVICE_NAME]
+    reflection.enable_server_reflection(known, server)
     port = _listen(server, config)
     await server.start()
     for name in ("", *names):
         await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    store.describe_owner(f"process {os.getpid()}, serving on {config.host}:{port}")
-    told_to_stop = _stop_signal()
-    print(f"tumorbase serving {config.store} on {config.host}:{port}", flush=True)
-    await told_to_stop.wait()
-    await health_servicer.enter_graceful_shutdown()
-    await server.stop(config.grace_seconds)
-    threads.close()
+    try:
+        yield port
+    finally:
+        await health_servicer.enter_graceful_shutdown()
+        await server.stop(config.grace_seconds)
+        threads.close()
 
 
 def _interceptors(config: ServerConfig) -> list[grpc.aio.ServerInterceptor]:
