@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -23,7 +24,8 @@ _TOUCHING = np.ones((3, 3, 3), dtype=bool)  # faces, edges and corners: 26 neigh
 class LabelMask:
     """Labels on the grid of a volume, (z, y, x) of any integer type or bool; 0 is background.
 
-    `types` names what the source calls each label, where it does. `path` is the file it came from.
+    `types` is what the source calls each label; where it does not and there are several, they are
+    called "label 1", "label 2" and so on. `path` is the file it came from.
     """
 
     path: str
@@ -46,8 +48,11 @@ class MaskLesion:
     @property
     def centroid_index(self) -> np.ndarray:
         """Mean index of its voxels in the whole volume, float64 (z, y, x)."""
-        corner = [side.start for side in self.box]
-        return np.argwhere(self.mask).mean(axis=0) + corner
+        means = [
+            self.mask.sum(axis=others) @ np.arange(side.start, side.stop) / self.voxels
+            for side, others in zip(self.box, ((1, 2), (0, 2), (0, 1)), strict=True)
+        ]
+        return np.array(means)
 
 
 @dataclass(frozen=True)
@@ -71,29 +76,20 @@ def find_lesions(
     Raises:
         BadInput: a mask has no labelled voxel, or another shape than the grid.
     """
-    found: list[tuple[LabelMask, int, Box, np.ndarray, int]] = []
-    for mask in masks:
-        if mask.labels.shape != grid.shape:
-            raise BadInput(
-                mask.path, f"mask of shape {mask.labels.shape} over an image of {grid.shape}"
-            )
-        components = _components(mask.labels)
-        if not components:
-            raise BadInput(mask.path, "empty mask: no voxel is labelled")
-        found += [
-            (mask, label, box, component, voxels)
-            for label, box, component, voxels in components
-            if voxels * grid.voxel_mm3 >= min_mm3
-        ]
-    found.sort(key=lambda lesion: (-lesion[4], [side.start for side in lesion[2]]))
-    counts: dict[str, int] = {}
+    found = [
+        component
+        for mask in masks
+        for component in _components(mask, grid)
+        if component.voxels * grid.voxel_mm3 >= min_mm3
+    ]
+    found.sort(key=lambda one: (one.region, -one.voxels, [side.start for side in one.box]))
+    counts: Counter[str] = Counter()
     lesions = []
-    for mask, label, box, component, voxels in found:
-        counts[mask.region] = number = counts.get(mask.region, 0) + 1
-        lesion_id = f"{series_id}/{mask.region}-{number}"
-        type_ = mask.types.get(label)
-        lesions.append(MaskLesion(lesion_id, mask.region, type_, box, component, voxels))
-    return sorted(lesions, key=lambda lesion: lesion.region)
+    for component in found:
+        counts[component.region] += 1
+        lesion_id = f"{series_id}/{component.region}-{counts[component.region]}"
+        lesions.append(replace(component, lesion_id=lesion_id))
+    return lesions
 
 
 def lesion_table(lesions: Sequence[MaskLesion], grid: Grid, identity: SeriesIdentity) -> pa.Table:
@@ -105,21 +101,30 @@ def lesion_table(lesions: Sequence[MaskLesion], grid: Grid, identity: SeriesIden
     return pa.Table.from_pylist(rows, schema=METADATA["lesion"])
 
 
-def _components(labels: np.ndarray) -> list[tuple[int, Box, np.ndarray, int]]:
-    """(label, box, component bool within the box, voxels) of each component of each label."""
-    whole = labels.astype(np.uint8) if labels.dtype == bool else labels
+def _components(mask: LabelMask, grid: Grid) -> list[MaskLesion]:
+    """The components of each label, without ids."""
+    if mask.labels.shape != grid.shape:
+        reason = f"mask of shape {mask.labels.shape} over an image of {grid.shape}"
+        raise BadInput(mask.path, reason)
+    labels = mask.labels.view(np.uint8) if mask.labels.dtype == bool else mask.labels
+    boxes = {n: box for n, box in enumerate(ndimage.find_objects(labels), start=1) if box}
+    if not boxes:
+        raise BadInput(mask.path, "empty mask: no voxel is labelled")
+    several = {label: f"label {label}" for label in boxes} if len(boxes) > 1 else {}
+    types = mask.types or several
     components = []
-    for label, outer in enumerate(ndimage.find_objects(whole), start=1):
-        if outer is None:
-            continue
-        parts, _ = ndimage.label(whole[outer] == label, structure=_TOUCHING)
+    for label, outer in boxes.items():
+        parts, _ = ndimage.label(labels[outer] == label, structure=_TOUCHING)
         sizes = np.bincount(parts.ravel())
         for part, inner in enumerate(ndimage.find_objects(parts), start=1):
             z, y, x = (
                 slice(o.start + i.start, o.start + i.stop)
                 for o, i in zip(outer, inner, strict=True)
             )
-            components.append((label, (z, y, x), parts[inner] == part, int(sizes[part])))
+            alone = parts[inner] == part
+            components.append(
+                MaskLesion("", mask.region, types.get(label), (z, y, x), alone, int(sizes[part]))
+            )
     return components
 
 

@@ -72,7 +72,8 @@ def read_labels(path: str | Path) -> tuple[np.ndarray, Grid]:
         raise BadInput(str(path), f"mask labels must be >= 0, the least is {values.min()}")
     if values.max(initial=0) > MAX_LABEL:
         raise BadInput(str(path), f"mask labels must be <= {MAX_LABEL}, got {values.max()}")
-    return _turn(image, values.astype(np.uint16 if values.max(initial=0) > 255 else np.uint8))
+    smallest = np.uint16 if values.max(initial=0) > 255 else np.uint8
+    return _turn(image, values.astype(smallest, copy=False))
 
 
 def _open(path: str | Path) -> nib.Nifti1Image:

@@ -110,9 +110,7 @@ def _read_mask(path: str, region: str, image_path: str, grid: Grid) -> LabelMask
     labels, own = read_labels(path)
     if not own.matches(grid):
         raise BadInput(path, f"mask on another grid than its image: {own}; {image_path} has {grid}")
-    values = set(labels[labels > 0].tolist()) if labels.max(initial=0) > 1 else {1}
-    types = {value: f"label {value}" for value in values} if len(values) > 1 else {}
-    return LabelMask(path, region, labels, types)
+    return LabelMask(path, region, labels)
 
 
 def _drawn_masks(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from pydicom.config import disable_value_validation
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from skimage.draw import polygon
 
@@ -23,7 +25,7 @@ _PLANE_TOLERANCE = 0.1
 class _Roi:
     name: str
     interpreted_type: str  # RT ROI Interpreted Type: GTV, ORGAN, EXTERNAL, ...; empty if not stated
-    contours_mm: list[np.ndarray]  # closed planar ones, each float64 (points, 3) in LPS
+    contours: list[Dataset]  # the closed ones
 
 
 def read_rtstruct(path: str, grid: Grid) -> list[LabelMask]:
@@ -38,11 +40,12 @@ def read_rtstruct(path: str, grid: Grid) -> list[LabelMask]:
     dataset = read_dataset(path)
     with disable_value_validation():
         rois = _lesion_rois(_rois(path, dataset))
-    if not rois:
-        raise BadInput(path, "RTSTRUCT without a closed planar contour of a lesion")
-    return [
-        LabelMask(path, region_of(roi.name), _fill(path, roi, grid), {1: roi.name}) for roi in rois
-    ]
+        if not rois:
+            raise BadInput(path, "RTSTRUCT without a closed planar contour of a lesion")
+        return [
+            LabelMask(path, region_of(roi.name), _fill(path, roi, grid), {1: roi.name})
+            for roi in rois
+        ]
 
 
 def referenced_series(dataset: Dataset) -> tuple[set[str], set[str]]:
@@ -69,7 +72,7 @@ def _rois(path: str, dataset: Dataset) -> list[_Roi]:
     for item in dataset.ROIContourSequence:
         number = int(item.ReferencedROINumber)
         contours = [
-            np.array(contour.ContourData, dtype=np.float64).reshape(-1, 3)
+            contour
             for contour in item.get("ContourSequence") or []
             if str(contour.ContourGeometricType).startswith("CLOSED")
         ]
@@ -92,10 +95,10 @@ def _lesion_rois(rois: list[_Roi]) -> list[_Roi]:
 def _fill(path: str, roi: _Roi, grid: Grid) -> np.ndarray:
     """Voxels whose centre lies inside the ROI, bool (z, y, x)."""
     mask = np.zeros(grid.shape, dtype=bool)
-    normal_axis = _normal_axis(path, roi, grid)
+    contours = [grid.to_index(_points_mm(path, contour)) for contour in roi.contours]
+    normal_axis = _normal_axis(path, roi, contours)
     slices = np.moveaxis(mask, normal_axis, 0)  # a view: filling it fills the mask
-    for contour_mm in roi.contours_mm:
-        index = grid.to_index(contour_mm)
+    for index in contours:
         along = index[:, normal_axis]
         number = round(float(along.mean()))
         if np.ptp(along) > 2 * _PLANE_TOLERANCE or not 0 <= number < len(slices):
@@ -110,10 +113,23 @@ def _fill(path: str, roi: _Roi, grid: Grid) -> np.ndarray:
     return mask
 
 
-def _normal_axis(path: str, roi: _Roi, grid: Grid) -> int:
-    """The array axis across which all contours are flat: 0 for axial slices."""
-    extents = [np.ptp(grid.to_index(contour), axis=0) for contour in roi.contours_mm]
-    flat = np.max(extents, axis=0)
+def _points_mm(path: str, contour: Dataset) -> np.ndarray:
+    """The contour's points, float64 (points, 3) in LPS mm."""
+    # pydicom makes an object of each decimal; numpy reads them many times faster.
+    stored = contour.get_item("ContourData")
+    if isinstance(stored, RawDataElement) and isinstance(stored.value, bytes):
+        decimals = stored.value.decode("ascii", errors="replace").strip(" \0").split("\\")
+    else:
+        decimals = [str(value) for value in contour.get("ContourData") or ()]
+    try:
+        return np.array(decimals, dtype=np.float64).reshape(-1, 3)
+    except ValueError as error:
+        raise BadInput(path, f"ContourData must be points of three decimals: {error}") from error
+
+
+def _normal_axis(path: str, roi: _Roi, contours: Sequence[np.ndarray]) -> int:
+    """The array axis across which all contours (points, 3) are flat: 0 for axial slices."""
+    flat = np.max([np.ptp(index, axis=0) for index in contours], axis=0)
     axis = int(flat.argmin())
     if flat[axis] > 2 * _PLANE_TOLERANCE:
         raise BadInput(path, f"the contours of ROI {roi.name!r} do not lie in slices of the series")
