@@ -53,7 +53,8 @@ def store(tmp_path_factory):
     """120 patients p000.. of whom the hazard follows G0_rnaseq and stage.
 
     All have a profile but every tenth; all have a sex, age and stage but p001 and p010; even ones
-    have lesions, in two studies. Endpoint OS has many events, PFS three. `void` is known by name alone.
+    have lesions, in two studies. Endpoint OS has many events, PFS three. Of `void` only the name is
+    known.
     """
     rng = np.random.default_rng(5)
     ids = [f"p{index:03d}" for index in range(PATIENTS)]
