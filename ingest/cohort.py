@@ -188,9 +188,18 @@ def _plan_nifti_study(listing: _Listing, patient_id: str, study_id: str, files: 
 def _plan_pathology(listing: _Listing, patient_of: Callable[[str], str]) -> None:
     for name, (source, suffixes) in PATHOLOGY.items():
         folder = listing.root / "pathology" / name
-        files = [path for path in _files(listing, folder) if _is_expected(listing, path, suffixes)]
+        files = [
+            path
+            for path in _files(listing, folder)
+            if not _is_mrxs_part(path) and _is_expected(listing, path, suffixes)
+        ]
         if files:
             listing.take(planner_of(source)(files, patient_of))
+
+
+def _is_mrxs_part(path: Path) -> bool:
+    """Whether the file lies in the folder that goes with a .mrxs file beside that folder."""
+    return path.parent.with_name(f"{path.parent.name}.mrxs").is_file()
 
 
 def _plan_genomics(listing: _Listing) -> None:
@@ -205,7 +214,7 @@ def _plan_genomics(listing: _Listing) -> None:
 
 def _is_expected(listing: _Listing, path: Path, suffixes: tuple[str, ...]) -> bool:
     """Whether the file has one of the suffixes and any content; rejected where not."""
-    if path.suffix.lower() not in suffixes:
+    if path.suffix.lower() not in suffixes and not (suffixes is SLIDE_SUFFIXES and is_dicom(path)):
         listing.reject(
             path, f"wrong suffix: expected {', '.join(suffixes)}, got {path.suffix or 'none'!r}"
         )

@@ -34,7 +34,7 @@ PLANNERS: dict[str, str] = {
     "cohort": "tumorbase.ingest.cohort:plan_cohort",
     "dicom": "tumorbase.ingest.dicom_tree:plan_dicom",
     "nifti": "tumorbase.ingest.nifti_plan:plan_nifti",
-    "slides": "tumorbase.ingest.slides:plan_slides",
+    "slides": "tumorbase.ingest.slide_plan:plan_slides",
     "nuclei": "tumorbase.ingest.nuclei:plan_nuclei",
     "features": "tumorbase.ingest.patch_features:plan_patch_features",
     "tcga": "tumorbase.ingest.tcga:plan_tcga",
