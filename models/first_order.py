@@ -19,15 +19,16 @@ def intensity_statistics(intensities: np.ndarray) -> dict[str, float]:
     p10, p25, median, p75, p90 = np.percentile(x, [10, 25, 50, 75, 90])
     mean = x.mean()
     centred = x - mean
-    variance = (centred**2).mean()
+    squared = centred * centred  # products: numpy's powers take ten times as long
+    variance = squared.mean()
     is_constant = x.min() == x.max()
     inner = x[(x >= p10) & (x <= p90)]  # never empty: the median is in it, or two values beside it
-    squares = float((x**2).sum())
+    squares = float((x * x).sum())
     values = {
         "stat_mean": mean,
         "stat_var": variance,
-        "stat_skew": 0.0 if is_constant else (centred**3).mean() / variance**1.5,
-        "stat_kurt": 0.0 if is_constant else (centred**4).mean() / variance**2 - 3,
+        "stat_skew": 0.0 if is_constant else (squared * centred).mean() / variance**1.5,
+        "stat_kurt": 0.0 if is_constant else (squared * squared).mean() / variance**2 - 3,
         "stat_median": median,
         "stat_min": x.min(),
         "stat_p10": p10,

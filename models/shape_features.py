@@ -19,19 +19,19 @@ def shape_features(
 ) -> dict[str, float]:
     """Morphology of `mask`, bool (z, y, x) and not empty, with its intensities in `image`.
 
-    `intensity_mask` is `mask` after re-segmentation, the same where there was none. Regions whose
-    voxels lie on a line or in a plane have axes of length 0; where that leaves their ellipsoid no
-    volume or no area, the density against it is 0. A single voxel counts as round.
+    `intensity_mask` is what re-segmentation leaves of `mask`, all where there was none. Regions
+    whose voxels lie on a line or in a plane have axes of length 0; where that leaves their
+    ellipsoid no volume or no area, the density against it is 0. A single voxel counts as round.
     """
     vertices, faces = region_mesh(mask, spacing_mm)  # (vertices, 3) mm, (faces, 3)
-    corners = vertices[faces]  # (faces, 3, 3)
-    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    first, second, third = (vertices[faces[:, corner]] for corner in range(3))  # (faces, 3)
+    cross = np.cross(second - first, third - first)
     area = float(np.linalg.norm(cross, axis=1).sum()) / 2
-    volume = abs(float((corners[:, 0] * cross).sum())) / 6
+    volume = abs(float((first * cross).sum())) / 6
     hull = ConvexHull(vertices)
     box = np.ptp(vertices, axis=0)
     points = np.argwhere(mask) * spacing_mm  # (voxels, 3)
-    inner = np.argwhere(intensity_mask) * spacing_mm
+    inner = points[intensity_mask[mask]]
     intensities = image[intensity_mask].astype(np.float64)
     major, minor, least = axis_lengths(points)
     ellipsoid_volume = np.pi * major * minor * least / 6
@@ -78,7 +78,9 @@ def axis_lengths(points_mm: np.ndarray) -> tuple[float, float, float]:
     IBSI's reference values need the unbiased covariance, over n - 1; of a single point all are 0.
     """
     centred = points_mm - points_mm.mean(axis=0)
-    eigenvalues = np.linalg.eigvalsh(centred.T @ centred / max(len(points_mm) - 1, 1))
+    # einsum and no product of matrices: three columns do not repay waking the threads of a BLAS.
+    scatter = np.einsum("ni,nj->ij", centred, centred)
+    eigenvalues = np.linalg.eigvalsh(scatter / max(len(points_mm) - 1, 1))
     # So small a part of the largest variance is rounding: the points lie in a plane or on a line.
     eigenvalues[eigenvalues < 1e-12 * max(eigenvalues[-1], 1e-300)] = 0.0
     least, minor, major = 4 * np.sqrt(eigenvalues)
@@ -112,7 +114,8 @@ def centre_shift(points: np.ndarray, inner: np.ndarray, intensities: np.ndarray)
     total = intensities.sum()
     if total == 0:
         return 0.0
-    return float(np.linalg.norm(points.mean(axis=0) - intensities @ inner / total))
+    centre = np.einsum("n,ni->i", intensities, inner) / total
+    return float(np.linalg.norm(points.mean(axis=0) - centre))
 
 
 def slice_features(mask: np.ndarray, spacing_mm: np.ndarray) -> dict[str, float]:
