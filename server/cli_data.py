@@ -82,6 +82,8 @@ def ingest(
         pseudonym_key=_key(access, pseudonym_key) if pseudonymise or pseudonym_key else None,
     )
     absolute = [path.absolute() for path in paths]  # a server has another working directory
+    if access.store:
+        _require_paths(absolute)  # before a store is made for nothing
     with access.open_or_create() as client, show_progress() as show:
         summary = client.ingest(absolute, options, show)
     if as_json:
@@ -126,6 +128,14 @@ def export(
         print_json({"level": level, "out": str(out), "format": chosen, "rows": rows})
     else:
         print_note(f"{rows} rows written to {out}")
+
+
+def _require_paths(paths: list[Path]) -> None:
+    from tumorbase.store.errors import InvalidRequest
+
+    for path in paths:
+        if not path.exists():
+            raise InvalidRequest(f"{path}: no such file or folder")
 
 
 def _key(access: Access, file: Path | None) -> bytes:

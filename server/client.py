@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -204,7 +204,7 @@ class Client:
         except grpc.RpcError as error:
             raise error_of(error, self._address) from error
 
-    def _stream(self, method: Callable[..., Iterator[Any]], request: Any) -> Iterator[Any]:
+    def _stream(self, method: Callable[..., Any], request: Any) -> Generator[Any]:
         call: Any = method(request, metadata=self._metadata, timeout=self._timeout_seconds)
         try:
             yield from call

@@ -32,7 +32,6 @@ _PACKAGES = (
     "openslide-python",
     "scikit-image",
     "lifelines",
-    "adelie",
 )
 _LOW_DISK_BYTES = 1 << 30
 

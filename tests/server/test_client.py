@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -142,7 +142,7 @@ def test_an_error_inside_an_export_reaches_the_reader(local: LocalClient, serve:
             whole = local.export(level)
             first = whole.read_next_batch()
 
-            def batches():
+            def batches() -> Iterator[pa.RecordBatch]:
                 yield first
                 raise StoreDamaged("the disk is gone")
 
