@@ -31,26 +31,27 @@ def spatial_autocorrelation(
     standardised = np.zeros(mask.shape, dtype=np.float32)
     standardised[mask] = (intensities - intensities.mean()) / deviation
     shape = [next_fast_len(2 * length - 1, real=True) for length in mask.shape]
-    weight = rfftn(_inverse_distance(shape, spacing_mm)).real  # the kernel is even
+    weight = rfftn(_inverse_distance(shape, spacing_mm)).real.copy()  # the kernel is even
     # Half the spectrum stands for all of it: what has a mirror image counts twice.
     weight[..., 1 : (shape[-1] + 1) // 2] *= 2
-    x, squared, inside = (
-        rfftn(values, s=shape)
-        for values in (standardised, standardised**2, mask.astype(np.float32))
-    )
-    cells = float(np.prod(shape))
-
-    def pair_sum(one: np.ndarray, other: np.ndarray) -> float:
-        """Sum over pairs of weight x one x other (Parseval)."""
-        product = one.real * other.real + one.imag * other.imag
-        return float((product * weight).sum(dtype=np.float64)) / cells
-
-    products, weights = pair_sum(x, x), pair_sum(inside, inside)
-    differences = 2 * pair_sum(squared, inside) - 2 * products
+    spectrum = rfftn(standardised, s=shape)
+    products = _pair_sum(spectrum, spectrum, weight)
+    inside = rfftn(mask.astype(np.float32), s=shape)
+    weights = _pair_sum(inside, inside, weight)
+    spectrum = rfftn(standardised**2, s=shape)
+    differences = 2 * _pair_sum(spectrum, inside, weight) - 2 * products
     return {
         "morph_moran_i": products / weights,
         "morph_geary_c": (count - 1) / count * differences / (2 * weights),
     }
+
+
+def _pair_sum(one: np.ndarray, other: np.ndarray, weight: np.ndarray) -> float:
+    """Sum over pairs of voxels of weight x one x other, up to a factor, from spectra (Parseval)."""
+    product = one.real * other.real
+    product += one.imag * other.imag
+    product *= weight
+    return float(product.sum(dtype=np.float64))
 
 
 def _inverse_distance(shape: list[int], spacing_mm: np.ndarray) -> np.ndarray:
