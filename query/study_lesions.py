@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 
+from tumorbase.models.lesion_assignment import NODE
 from tumorbase.store.view import View
+
+Lesion = dict[str, Any]  # a row of `study_lesions`
 
 _STUDY_LESIONS = """
 WITH counted AS (
@@ -36,3 +41,9 @@ def study_lesions(view: View) -> pa.Table:
     thinnest slices. Studies are numbered from 1 within their patient, by date and then by id.
     """
     return view.sql(_STUDY_LESIONS)
+
+
+def region_of(lesion: Lesion) -> str:
+    """The region in lower case, "node" for any sort of node, "" if unknown."""
+    region = (lesion["region"] or "").lower()
+    return NODE if NODE in region else region

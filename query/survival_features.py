@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tumorbase.models.lesion_assignment import NODE
 from tumorbase.query.level_columns import covariates
 from tumorbase.query.study_lesions import study_lesions
 from tumorbase.store.encoder_row import StoredEncoder
@@ -136,7 +137,9 @@ def _baseline_lesions(view: View) -> pa.Table:
 def _burden(view: View, patients: pa.Array) -> np.ndarray:
     """Number of lesions and of nodes, total volume and longest axis at the first study."""
     lesions = _baseline_lesions(view)
-    is_node = pc.fill_null(pc.equal(lesions["region"], "node"), False).cast(pa.int64())
+    is_node = pc.fill_null(
+        pc.match_substring(lesions["region"], NODE, ignore_case=True), False
+    ).cast(pa.int64())
     grouped = (
         lesions.append_column("is_node", is_node)
         .group_by("patient_id")
