@@ -1,0 +1,158 @@
+"""Patches of a slide: a grid in level-0 pixels at one mpp, read ahead of who uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from time import perf_counter
+from typing import TypeVar
+
+import numpy as np
+
+from tumorbase.ingest.slide_source import SlideSource, best_level, read_scaled
+
+MIN_TISSUE_FRACTION = 0.2
+SAME_MPP = 0.05  # a nominal 0.5 is 0.4990 or 0.5040 by scanner: taken as it is, without resampling
+BLOCK_PX = 2048  # what is read at once, in pixels of the level read
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """Square patches side by side from the slide's upper left corner, without overlap.
+
+    What remains at the right and lower border is left out, but a slide smaller than a patch has one
+    patch all the same, filled up by its mirror image.
+    """
+
+    side_level0_px: int
+    side_px: int  # as encoded
+    mpp: float  # as encoded
+    level: int  # from which it is read
+    columns: int
+    rows: int
+    block: int  # patches a side of the blocks that are read at once
+    is_whole_slide: bool  # its one patch reaches over the slide's border on both sides
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Patches of one block: uint8 (n, side, side, 3), and the grid column and row of each, (n,)."""
+
+    pixels: np.ndarray
+    column: np.ndarray
+    row: np.ndarray
+    seconds: float  # spent in reading
+
+
+def patch_grid(slide: SlideSource, patch_mpp: float, patch_px: int) -> PatchGrid:
+    """The grid of patches of `patch_px` at `patch_mpp`.
+
+    A slide within 5 % of `patch_mpp` is read as it is; a coarser one is never enlarged: its patches
+    are at its own mpp. Both say so in `mpp`.
+    """
+    if slide.mpp >= patch_mpp / (1.0 + SAME_MPP):
+        side = patch_px
+    else:
+        side = _whole_side(slide, patch_mpp, patch_px)
+    mpp = slide.mpp * side / patch_px
+    level = best_level(slide, side / patch_px)
+    columns, rows = max(1, slide.width_px // side), max(1, slide.height_px // side)
+    block = max(1, int(BLOCK_PX * slide.downsamples[level] / side))
+    is_whole_slide = slide.width_px < side and slide.height_px < side
+    return PatchGrid(side, patch_px, mpp, level, columns, rows, block, is_whole_slide)
+
+
+def _whole_side(slide: SlideSource, patch_mpp: float, patch_px: int) -> int:
+    """A patch's side in level-0 pixels; whole pixels of a level that has about this mpp."""
+    downsample = patch_mpp / slide.mpp
+    for level_downsample in slide.downsamples:
+        if abs(level_downsample / downsample - 1.0) <= SAME_MPP:
+            return round(patch_px * level_downsample)
+    return round(patch_px * downsample)
+
+
+def tissue_fractions(grid: PatchGrid, mask: np.ndarray, mask_step_px: int) -> np.ndarray:
+    """The share of tissue in each patch, float32 (rows, columns).
+
+    Args:
+        grid: of the patches.
+        mask: bool (H, W), where there is tissue.
+        mask_step_px: level-0 pixels a pixel of the mask.
+    """
+    total = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1))
+    total[1:, 1:] = mask.cumsum(axis=0).cumsum(axis=1)  # Crow (1984): sums over any rectangle
+    tops, bottoms = _edges(grid.rows, grid.side_level0_px, mask_step_px, mask.shape[0])
+    lefts, rights = _edges(grid.columns, grid.side_level0_px, mask_step_px, mask.shape[1])
+    inside = (
+        total[np.ix_(bottoms, rights)]
+        - total[np.ix_(tops, rights)]
+        - total[np.ix_(bottoms, lefts)]
+        + total[np.ix_(tops, lefts)]
+    )
+    area = (bottoms - tops)[:, None] * (rights - lefts)[None, :]
+    return (inside / area).astype(np.float32)
+
+
+def _edges(
+    count: int, side_px: int, step_px: int, mask_length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """First and past-the-last mask pixel of each patch along one axis; at least one pixel."""
+    start = np.arange(count) * side_px
+    first = np.minimum(np.rint(start / step_px).astype(int), mask_length - 1)
+    last = np.minimum(np.rint((start + side_px) / step_px).astype(int), mask_length)
+    return first, np.maximum(last, first + 1)
+
+
+def chosen_patches(grid: PatchGrid, fractions: np.ndarray) -> np.ndarray:
+    """Which patches are read, bool (rows, columns): those with tissue on a fifth of them.
+
+    A slide smaller than a patch is a tile that somebody cut on purpose: its one patch is read
+    whatever lies on it.
+    """
+    return (fractions >= MIN_TISSUE_FRACTION) | grid.is_whole_slide
+
+
+def read_patches(slide: SlideSource, grid: PatchGrid, chosen: np.ndarray) -> Iterator[Patches]:
+    """The chosen patches, block after block; the next block is read while one is used."""
+    return ahead(_read_blocks(slide, grid, chosen))
+
+
+def _read_blocks(slide: SlideSource, grid: PatchGrid, chosen: np.ndarray) -> Iterator[Patches]:
+    rows, columns = np.nonzero(chosen)
+    key = (rows // grid.block) * grid.columns + columns // grid.block
+    order = np.argsort(key, kind="stable")
+    for _, members in groupby(order, key=lambda i: key[i]):
+        index = np.fromiter(members, dtype=np.int64)
+        yield _read_block(slide, grid, columns[index], rows[index])
+
+
+def _read_block(
+    slide: SlideSource, grid: PatchGrid, column: np.ndarray, row: np.ndarray
+) -> Patches:
+    """The patches at these places of the grid, read as the one rectangle around them."""
+    started = perf_counter()
+    left, top = column.min(), row.min()
+    across, down = column.max() - left + 1, row.max() - top + 1
+    side = grid.side_level0_px
+    x, y = int(left) * side, int(top) * side
+    right = min(x + int(across) * side, slide.width_px)
+    bottom = min(y + int(down) * side, slide.height_px)
+    size = tuple(max(1, round(extent * grid.side_px / side)) for extent in (right - x, bottom - y))
+    block = read_scaled(slide, grid.level, (x, y, right, bottom), (size[0], size[1]))
+    missing = (int(down) * grid.side_px - size[1], int(across) * grid.side_px - size[0])
+    if any(missing):
+        block = np.pad(block, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
+    cut = block.reshape(down, grid.side_px, across, grid.side_px, 3).swapaxes(1, 2)
+    return Patches(cut[row - top, column - left], column, row, perf_counter() - started)
+
+
+def ahead(values: Iterator[Read]) -> Iterator[Read]:
+    """The same values, each made in a thread while its predecessor is used."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        following = pool.submit(next, values, None)
+        while (value := following.result()) is not None:
+            following = pool.submit(next, values, None)
+            yield value
