@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,7 @@ def _header(path: str, data: bytes) -> list[str]:
         header = [name.strip() for name in next(filter(None, first_rows))]
     except csv.Error as error:
         raise BadInput(path, f"header cannot be read: {error}") from error
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = [name for name, times in Counter(header).items() if times > 1]
     if twice:
         raise BadInput(path, f"header names a column twice: {_abbreviated(twice)}")
     return header
