@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import adelie
 import numpy as np
 
+from tumorbase.models.cox_path import cox_path
+
 L1_RATIOS = (0.05, 0.5)  # for many small effects and for few large ones; which, the data choose
-INNER_FOLDS = 10
+INNER_FOLDS = 5
 LEAST_EVENTS = 5
-PATH_LENGTH = 30
-# The end of the path, as a share of the penalty at which every coefficient is zero.
-SMALLEST_PENALTY_WIDE = 0.1  # more features than patients: beyond it lies only overfitting
-SMALLEST_PENALTY_NARROW = 0.001
 
 
 @dataclass(frozen=True)
@@ -75,39 +72,6 @@ def cox_risk(model: CoxModel, features: np.ndarray) -> np.ndarray:
 def survival_probability(model: CoxModel, risk: np.ndarray) -> np.ndarray:
     """Probability to be free of the event after each baseline time, (patients, event times)."""
     return np.exp(-np.exp(risk)[:, None] * model.baseline_hazard)
-
-
-def cox_path(
-    standardised: np.ndarray,
-    time_days: np.ndarray,
-    is_event: np.ndarray,
-    l1_ratio: float,
-    penalties: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients at each penalty: (penalties descending (L,), coefficients (L, features)).
-
-    Minimises the negative log partial likelihood (Efron's ties) over n plus
-    penalty * (l1_ratio |b|_1 + (1 - l1_ratio) / 2 |b|_2^2), without an intercept, by coordinate
-    descent (Simon et al. 2011; Yang and Hastie 2024). `standardised` is float64 (patients,
-    features) without NaN; without `penalties` (descending) it takes `PATH_LENGTH` of them, the
-    first being where all coefficients become zero.
-    """
-    patients, features = standardised.shape
-    # Risk sets are over (start, stop]; from -1 on, a time of 0 is in its own.
-    start = np.full(patients, -1.0)
-    glm = adelie.glm.cox(start, np.asarray(time_days, float), is_event.astype(np.float64))
-    state = adelie.grpnet(
-        np.asfortranarray(standardised),
-        glm,
-        alpha=l1_ratio,
-        lmda_path=penalties,
-        lmda_path_size=PATH_LENGTH,
-        min_ratio=SMALLEST_PENALTY_WIDE if features > patients else SMALLEST_PENALTY_NARROW,
-        intercept=False,
-        early_exit=False,
-        progress_bar=False,
-    )
-    return np.asarray(state.lmdas), state.betas.toarray()
 
 
 def log_partial_likelihood(
