@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import pydicom
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.uid import MediaStorageDirectoryStorage
 
 from tumorbase.store.errors import BadInput
 
@@ -26,6 +28,18 @@ _PLANNED = (
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
+)
+# pydicom reads elements when they are asked for, and has no one error for damaged ones.
+_DAMAGE = (
+    AttributeError,
+    BytesLengthException,
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    UserWarning,
+    ValueError,
 )
 # Kept only if asked for (DICOM PS3.15 table E.1-1, those that name a person or lead to one).
 IDENTIFYING = (
@@ -65,16 +79,18 @@ def is_dicom(path: Path) -> bool:
         return file.read(_PREAMBLE_BYTES)[128:] == b"DICM"
 
 
-def read_header(path: Path) -> DicomHeader:
-    """Identifiers of the file.
+def read_header(path: Path) -> DicomHeader | None:
+    """Identifiers of the file; None for a DICOMDIR, which is an index of others.
 
     Raises:
         BadInput: the file ends within its header.
     """
     dataset = read_dataset(path, tags=_PLANNED, pixels=False)
+    if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        return None
     if "Modality" not in dataset or "SeriesInstanceUID" not in dataset:
         raise BadInput(str(path), "truncated DICOM: the file ends before its SeriesInstanceUID")
-    with disable_value_validation():
+    with refuse_damage(path):
         return DicomHeader(
             path=str(path),
             sop_class=_text(dataset, "SOPClassUID"),
@@ -90,6 +106,19 @@ def read_header(path: Path) -> DicomHeader:
         )
 
 
+@contextmanager
+def refuse_damage(path: str | Path) -> Iterator[None]:
+    """Within, what pydicom raises on the damaged elements of a file is `BadInput` of `path`.
+
+    Values that break only the length and spelling rules of DICOM pass.
+    """
+    try:
+        with disable_value_validation():
+            yield
+    except _DAMAGE as error:
+        raise BadInput(str(path), f"truncated or damaged DICOM: {error}") from error
+
+
 def read_dataset(
     path: str | Path, tags: Sequence[str] | None = None, pixels: bool = True
 ) -> Dataset:
@@ -98,7 +127,7 @@ def read_dataset(
     Raises:
         BadInput: not DICOM, or an element is cut short.
     """
-    with disable_value_validation(), warnings.catch_warnings():
+    with refuse_damage(path), warnings.catch_warnings():
         # On compressed pixels that are cut short pydicom only warns, and returns an empty dataset.
         warnings.filterwarnings("error", message="End of file reached", category=UserWarning)
         try:
@@ -109,8 +138,6 @@ def read_dataset(
             )
         except InvalidDicomError as error:
             raise BadInput(str(path), "not DICOM: the DICM prefix is missing") from error
-        except (EOFError, OSError, ValueError, UserWarning) as error:
-            raise BadInput(str(path), f"truncated or damaged DICOM: {error}") from error
 
 
 def sop_instance(dataset: Dataset) -> str:
@@ -121,7 +148,7 @@ def sop_instance(dataset: Dataset) -> str:
 
 def identity_facts(dataset: Dataset) -> dict[str, str]:
     """The identifying attributes that the file states, by DICOM keyword."""
-    with disable_value_validation():
+    with refuse_damage(str(dataset.filename)):
         stated = {keyword: _text(dataset, keyword) for keyword in IDENTIFYING}
     return {keyword: text for keyword, text in stated.items() if text}
 
@@ -132,7 +159,8 @@ def study_datetime(header: DicomHeader) -> datetime | None:
     Raises:
         ValueError: StudyDate or StudyTime is none.
     """
-    date, time = header.study_date, header.study_time
+    # The oldest scanners wrote 2006.01.28 and 14:54:27.
+    date, time = header.study_date.replace(".", ""), header.study_time.replace(":", "")
     if not date:
         return None
     try:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydicom.config import disable_value_validation
 
-from tumorbase.ingest.dicom_header import read_dataset
+from tumorbase.ingest.dicom_header import read_dataset, refuse_damage
 from tumorbase.ingest.mask_lesions import LabelMask
 from tumorbase.ingest.mask_region import names_lesion, region_of
 from tumorbase.ingest.volume import GRID_TOLERANCE, Grid, turn_to_lps
 from tumorbase.store.errors import BadInput
 
 if TYPE_CHECKING:
-    from highdicom.seg import Segmentation
+    from highdicom.seg import Segmentation, SegmentDescription
 
 _MORPHOLOGICALLY_ALTERED = ("49755003", "M-01000")  # SNOMED CT, SRT: the category of lesions
 
@@ -27,23 +26,24 @@ def read_seg(path: str, grid: Grid) -> list[LabelMask]:
     Raises:
         BadInput: truncated, no segment with a voxel, or frames that do not fit the series' grid.
     """
-    with disable_value_validation():
+    with refuse_damage(path):
         segmentation = _open(path)
-        described = [(n, segmentation.get_segment_description(n)) for n in _numbers(segmentation)]
-        lesions = [
-            number
-            for number, segment in described
-            if segment.segmented_property_category.value in _MORPHOLOGICALLY_ALTERED
-            or names_lesion(segment.segment_label)
+        segments = [
+            segmentation.get_segment_description(int(number))
+            for number in segmentation.segment_numbers
         ]
-        chosen = lesions or [number for number, _ in described]
-        labels = dict(described)
-        masks = []
-        for number in chosen:
-            name = labels[number].segment_label
-            mask = _on_grid(path, segmentation, number, grid)
-            masks.append(LabelMask(path, region_of(name), mask, {1: name}))
+    lesions = [segment for segment in segments if _is_lesion(segment)]
+    masks = []
+    for segment in lesions or segments:
+        mask = _on_grid(path, segmentation, segment.segment_number, grid)
+        name = segment.segment_label
+        masks.append(LabelMask(path, region_of(name), mask, {1: name}))
     return masks
+
+
+def _is_lesion(segment: SegmentDescription) -> bool:
+    category = segment.segmented_property_category.value
+    return category in _MORPHOLOGICALLY_ALTERED or names_lesion(segment.segment_label)
 
 
 def _open(path: str) -> Segmentation:
@@ -53,22 +53,13 @@ def _open(path: str) -> Segmentation:
     dataset = read_dataset(path)
     if "PixelData" not in dataset or "SegmentSequence" not in dataset:
         raise BadInput(path, "truncated SEG: the file ends before or within its pixels")
-    try:
-        return Segmentation.from_dataset(dataset, copy=False)
-    except (AttributeError, ValueError, TypeError) as error:  # what it raises on missing attributes
-        raise BadInput(path, f"not a valid DICOM SEG: {error}") from error
-
-
-def _numbers(segmentation: Segmentation) -> list[int]:
-    return [int(number) for number in segmentation.segment_numbers]
+    return Segmentation.from_dataset(dataset, copy=False)
 
 
 def _on_grid(path: str, segmentation: Segmentation, number: int, grid: Grid) -> np.ndarray:
     """The segment as bool (z, y, x) on the series' grid; its frames may cover a part of it."""
-    try:
+    with refuse_damage(path):
         volume = segmentation.get_volume(segment_numbers=[number], allow_missing_positions=True)
-    except (RuntimeError, ValueError) as error:
-        raise BadInput(path, f"segment {number} is no volume: {error}") from error
     # highdicom indexes (slice, row, column); turned to (x, y, z).
     affine = volume.affine[:, [2, 1, 0, 3]]
     values, own = turn_to_lps(volume.array[..., 0].transpose(2, 1, 0), affine)

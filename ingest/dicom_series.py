@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 
-from tumorbase.ingest.dicom_header import read_dataset, sop_instance
+from tumorbase.ingest.dicom_header import read_dataset, refuse_damage, sop_instance
 from tumorbase.ingest.item import Rejected
 from tumorbase.ingest.volume import Volume, turn_to_lps
 from tumorbase.store.errors import BadInput
@@ -78,19 +77,18 @@ def read_series(folder: str, series_id: str, paths: Sequence[str]) -> DicomSerie
         BadInput: a file is truncated or cannot be decoded; a slice is missing; the files differ in
             orientation, matrix or frame of reference; two slices lie at one position.
     """
-    with disable_value_validation():
-        slices, duplicates = _without_duplicates([_read_geometry(path) for path in paths])
-        slices.sort(key=lambda one: one.along_mm)
-        try:
-            _check_one_series(slices)
-            step_mm = _slice_step(slices)
-        except _NotOneStack as error:
-            raise BadInput(folder, f"series {series_id}: {error}") from error
-        first = slices[0]
-        # Filled slice by slice as (z, y, x), so that only one copy of the volume is in memory.
-        voxels = np.empty((len(slices), *first.shape_yx), dtype=np.float32)
-        for index, one in enumerate(slices):
-            voxels[index] = _read_pixels(one)
+    slices, duplicates = _without_duplicates([_read_geometry(path) for path in paths])
+    slices.sort(key=lambda one: one.along_mm)
+    try:
+        _check_one_series(slices)
+        step_mm = _slice_step(slices)
+    except _NotOneStack as error:
+        raise BadInput(folder, f"series {series_id}: {error}") from error
+    first = slices[0]
+    # Filled slice by slice as (z, y, x), so that only one copy of the volume is in memory.
+    voxels = np.empty((len(slices), *first.shape_yx), dtype=np.float32)
+    for index, one in enumerate(slices):
+        voxels[index] = _read_pixels(one)
     if not np.isfinite(voxels.sum(dtype=np.float64)):
         raise BadInput(folder, f"series {series_id}: some voxels are NaN or infinite")
     affine = np.eye(4)
@@ -104,7 +102,12 @@ def read_series(folder: str, series_id: str, paths: Sequence[str]) -> DicomSerie
 
 def _read_geometry(path: str) -> _Slice:
     dataset = read_dataset(path, tags=_GEOMETRY, pixels=False)
-    missing = [tag for tag in _GEOMETRY[4:] if tag not in dataset]
+    with refuse_damage(path):
+        return _geometry(path, dataset)
+
+
+def _geometry(path: str, dataset: Dataset) -> _Slice:
+    missing = [tag for tag in _GEOMETRY[4:] if not dataset.get(tag)]
     if dataset.get("NumberOfFrames", 1) not in (None, 1):
         raise BadInput(path, f"expected one slice a file, got {dataset.NumberOfFrames} frames")
     if missing:
@@ -208,17 +211,12 @@ def _read_pixels(one: _Slice) -> np.ndarray:
     dataset = read_dataset(one.path)
     if "PixelData" not in dataset or "TransferSyntaxUID" not in dataset.file_meta:
         raise BadInput(one.path, "truncated DICOM: the file ends before or within its pixels")
-    pixels = _decode(one.path, dataset)
+    with refuse_damage(one.path):
+        pixels = dataset.pixel_array
+        slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+        slope, intercept = float(slope or 1), float(intercept or 0)
     if pixels.shape != one.shape_yx:
         raise BadInput(one.path, f"expected pixels of shape {one.shape_yx}, got {pixels.shape}")
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    scaled = pixels * np.float32(1.0 if slope is None else slope)
-    scaled += np.float32(0.0 if intercept is None else intercept)
+    scaled = pixels * np.float32(slope)
+    scaled += np.float32(intercept)
     return scaled
-
-
-def _decode(path: str, dataset: Dataset) -> np.ndarray:
-    try:
-        return dataset.pixel_array
-    except (ValueError, RuntimeError, EOFError, OSError) as error:
-        raise BadInput(path, f"pixels truncated or not decodable: {error}") from error

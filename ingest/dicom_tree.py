@@ -8,13 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydicom.config import disable_value_validation
-
 from tumorbase.ingest.dicom_header import (
     DicomHeader,
     is_dicom,
     read_dataset,
     read_header,
+    refuse_damage,
     study_datetime,
 )
 from tumorbase.ingest.item import Item, Plan, Rejected
@@ -90,6 +89,8 @@ def _sort_in(found: _Found, path: Path) -> None:
     except BadInput as error:
         found.rejected.append(Rejected(error.path, error.reason))
         return
+    if header is None:
+        return
     if header.modality in ("RTSTRUCT", "SEG"):
         found.drawn.append(header)
     elif header.modality in IMAGE_MODALITIES and not _is_extra(header):
@@ -133,7 +134,7 @@ def _drawn_on_series(found: _Found) -> dict[str, list[DicomHeader]]:
 def _references(header: DicomHeader) -> tuple[set[str], set[str]]:
     """SeriesInstanceUIDs and FrameOfReferenceUIDs on which the file was drawn."""
     dataset = read_dataset(header.path, pixels=False)
-    with disable_value_validation():
+    with refuse_damage(header.path):
         if header.modality == "RTSTRUCT":
             return referenced_series(dataset)
         series = {str(one.SeriesInstanceUID) for one in dataset.get("ReferencedSeriesSequence", [])}

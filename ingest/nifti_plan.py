@@ -65,11 +65,12 @@ def plan_nifti(paths: Sequence[Path]) -> Plan:
     items: dict[str, Item] = {}
     rejected = []
     asked = [_named(path) for path in _files(paths)]
+    masks_in = {folder: _masks_in(folder) for folder in {image.path.parent for image in asked}}
     used: set[Path] = set()
     for image in asked:
         if image.is_mask:
             continue
-        masks, crowded = _masks_of(image)
+        masks, crowded = _masks_of(image, masks_in[image.path.parent])
         used.update(mask.path for mask in masks)
         item = _item(image, masks)
         if crowded:
@@ -105,14 +106,14 @@ def _stem(path: Path) -> str:
     return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
 
 
-def _masks_of(image: _Named) -> tuple[list[_Named], list[_Named]]:
-    """The masks beside the image, the closest named of each region, and those that tie."""
-    beside = [
-        _named(path) for path in _files([p for p in image.path.parent.iterdir() if p.is_file()])
-    ]
-    masks = [
-        mask for mask in beside if mask.is_mask and mask.own_words in (image.own_words, frozenset())
-    ]
+def _masks_in(folder: Path) -> list[_Named]:
+    files = _files(sorted(path for path in folder.iterdir() if path.is_file()))
+    return [named for named in map(_named, files) if named.is_mask]
+
+
+def _masks_of(image: _Named, beside: Sequence[_Named]) -> tuple[list[_Named], list[_Named]]:
+    """The image's masks, of each region the closest named, and those that tie."""
+    masks = [mask for mask in beside if mask.own_words in (image.own_words, frozenset())]
     chosen: list[_Named] = []
     crowded: list[_Named] = []
     for region in ("primary", "node"):

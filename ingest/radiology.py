@@ -61,7 +61,7 @@ def read_dicom_series(item: Item, context: Context) -> ItemRows:
     only with `context.keep_identity`.
 
     Raises:
-        BadInput: as `read_series`, `read_rtstruct` and `read_seg`, or a ROI without a voxel.
+        BadInput: as `read_series`, `read_rtstruct` and `read_seg`, or a file without a voxel drawn.
     """
     started = perf_counter()
     details = item.details
@@ -116,7 +116,18 @@ def _read_mask(path: str, region: str, image_path: str, grid: Grid) -> LabelMask
 def _drawn_masks(
     paths: Sequence[str], read: Callable[[str, Grid], list[LabelMask]], grid: Grid
 ) -> list[LabelMask]:
-    return [mask for path in paths for mask in read(path, grid)]
+    """What is drawn in each file; ROIs and segments without a voxel say that there is nothing.
+
+    Raises:
+        BadInput: nothing is drawn in a whole file.
+    """
+    masks = []
+    for path in paths:
+        drawn = [mask for mask in read(path, grid) if mask.labels.any()]
+        if not drawn:
+            raise BadInput(path, "empty: no ROI or segment in it covers a voxel")
+        masks += drawn
+    return masks
 
 
 def _patient(item: Item) -> str:

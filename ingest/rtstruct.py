@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydicom.config import disable_value_validation
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from skimage.draw import polygon
 
-from tumorbase.ingest.dicom_header import read_dataset
+from tumorbase.ingest.dicom_header import read_dataset, refuse_damage
 from tumorbase.ingest.mask_lesions import LabelMask
 from tumorbase.ingest.mask_region import names_lesion, region_of
 from tumorbase.ingest.volume import Grid
@@ -38,14 +37,13 @@ def read_rtstruct(path: str, grid: Grid) -> list[LabelMask]:
         BadInput: truncated; no closed contour; a contour off the slices or outside the series.
     """
     dataset = read_dataset(path)
-    with disable_value_validation():
+    with refuse_damage(path):
         rois = _lesion_rois(_rois(path, dataset))
-        if not rois:
-            raise BadInput(path, "RTSTRUCT without a closed planar contour of a lesion")
-        return [
-            LabelMask(path, region_of(roi.name), _fill(path, roi, grid), {1: roi.name})
-            for roi in rois
-        ]
+    if not rois:
+        raise BadInput(path, "RTSTRUCT without a closed planar contour of a lesion")
+    return [
+        LabelMask(path, region_of(roi.name), _fill(path, roi, grid), {1: roi.name}) for roi in rois
+    ]
 
 
 def referenced_series(dataset: Dataset) -> tuple[set[str], set[str]]:

@@ -91,6 +91,15 @@ def test_lesions_are_taken_and_organs_left(
     np.testing.assert_array_equal(read[1].labels, masks[2])
 
 
+def test_an_empty_segment_is_an_empty_mask(
+    series: list[Path], tumour: tuple[np.ndarray, Grid], tmp_path: Path
+) -> None:
+    mask, grid = tumour
+    masks = [mask, np.zeros_like(mask)]
+    path = _write_seg(tmp_path / "seg.dcm", series, masks, [TUMOUR, NODE])
+    assert [int(read.labels.sum()) for read in read_seg(str(path), grid)] == [17090, 0]
+
+
 def test_a_seg_on_another_grid_is_refused(
     series: list[Path], tumour: tuple[np.ndarray, Grid], tmp_path: Path
 ) -> None:

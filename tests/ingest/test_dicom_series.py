@@ -26,8 +26,11 @@ def sts_002(shared: Path) -> Path:
 
 @pytest.fixture
 def folder(sts_002: Path, tmp_path: Path) -> Path:
-    """A copy of that series, to be damaged."""
-    return Path(shutil.copytree(sts_002 / "dicom_CT" / "image", tmp_path / "image"))
+    """A copy of twelve slices of that series, to be damaged."""
+    (tmp_path / "image").mkdir()
+    for path in sorted((sts_002 / "dicom_CT" / "image").iterdir())[4:16]:
+        shutil.copy(path, tmp_path / "image")
+    return tmp_path / "image"
 
 
 def _read(folder: Path) -> DicomSeries:
@@ -191,6 +194,22 @@ def test_truncated_jpeg_2000_is_refused_by_name(shared: Path, tmp_path: Path, pa
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * part)])
     with pytest.raises(BadInput, match="truncated") as refused:
+        _read(folder)
+    assert refused.value.path == str(path)
+
+
+@pytest.mark.parametrize(
+    ("element", "damaged"),
+    [(b"\x28\x00\x30\x00", b"xxxx"), (b"\x28\x00\x10\x00", b"\x03\x00\x00\x00")],
+)
+def test_a_damaged_element_is_refused_by_name(folder: Path, element: bytes, damaged: bytes) -> None:
+    """PixelSpacing that is no number, and Rows of three bytes."""
+    path = folder / "000010.dcm"
+    whole = bytearray(path.read_bytes())
+    at = whole.index(element, 400) + (8 if damaged == b"xxxx" else 4)
+    whole[at : at + 4] = damaged
+    path.write_bytes(bytes(whole))
+    with pytest.raises(BadInput, match="damaged") as refused:
         _read(folder)
     assert refused.value.path == str(path)
 

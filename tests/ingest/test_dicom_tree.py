@@ -8,6 +8,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.config import disable_value_validation
+from pydicom.uid import MediaStorageDirectoryStorage
 
 from tumorbase.ingest.dicom_tree import plan_dicom
 
@@ -119,6 +120,14 @@ def test_localizers_screenshots_and_reports_are_left_out(tree: Path) -> None:
     plan = plan_dicom([tree])
     assert len(plan.items) == 1
     assert plan.rejected == ()
+
+
+def test_a_dicomdir_is_left_out(tree: Path) -> None:
+    dataset = pydicom.dcmread(tree / "image" / "000003.dcm", stop_before_pixels=True)
+    del dataset.Modality, dataset.SeriesInstanceUID
+    dataset.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    dataset.save_as(tree / "DICOMDIR")
+    assert plan_dicom([tree]).rejected == ()
 
 
 def test_an_rtstruct_without_its_series_is_rejected(tree: Path) -> None:

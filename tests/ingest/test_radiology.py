@@ -215,6 +215,22 @@ def test_a_mask_of_another_shape_or_grid_is_refused(
     assert "CT_img.nii.gz" in refused.value.reason
 
 
+def test_an_rtstruct_whose_contours_hold_no_voxel_is_refused(
+    sts: Path, tmp_path: Path, context: Context
+) -> None:
+    folder = Path(shutil.copytree(sts / "STS_002" / "dicom_CT", tmp_path / "dicom"))
+    drawn = pydicom.dcmread(folder / "mask" / "RS.dcm")
+    contours = drawn.ROIContourSequence[0].ContourSequence[:1]
+    x, y, z = contours[0].ContourData[:3]
+    contours[0].ContourData = [x, y, z, x + 0.01, y, z, x, y + 0.01, z]
+    drawn.ROIContourSequence[0].ContourSequence = contours
+    drawn.save_as(folder / "mask" / "RS.dcm")
+    (item,) = plan_dicom([folder]).items
+    with pytest.raises(BadInput, match="no ROI or segment in it covers a voxel") as refused:
+        read_dicom_series(item, context)
+    assert refused.value.path == str(folder / "mask" / "RS.dcm")
+
+
 def test_a_refused_item_leaves_nothing_staged(study: Path, context: Context) -> None:
     whole = (study / "label.nii.gz").read_bytes()
     (study / "label.nii.gz").write_bytes(whole[:1000])
