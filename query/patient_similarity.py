@@ -62,11 +62,29 @@ def patient_space(view: View) -> PatientSpace:
 def patient_distances(
     space: PatientSpace, row: int
 ) -> tuple[np.ndarray, list[tuple[Contribution, ...]]]:
-    """Distance of patient `row` to every patient, (patients,), and what each modality contributed.
+    """Distance of patient `row` to every patient, (patients,), and the part of each modality."""
+    distances, scaled = fused_distances(space, row)
+    shared = ~np.isnan(scaled)
+    counts = shared.sum(axis=0)
+    contributions = [
+        tuple(
+            Contribution(
+                space.modalities[m].name, float(scaled[m, column]), 1 / int(counts[column])
+            )
+            for m in np.flatnonzero(shared[:, column])
+        )
+        for column in range(len(space.patient_ids))
+    ]
+    return distances, contributions
+
+
+def fused_distances(space: PatientSpace, row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distance of patient `row` to every patient, (patients,), and in each modality.
 
     Each modality's cosine distances are divided by their mean over the other patients that have it,
-    so that 1 is a typical stranger in each, and modalities weigh the same. The distance is the mean
-    over the modalities that both patients have; infinite where they share none.
+    so that 1 is a typical stranger in each, and modalities weigh the same: (modalities, patients),
+    NaN where not shared. The distance is the mean over the modalities that both patients have;
+    infinite where they share none, and to the patient itself.
     """
     scaled = np.full((len(space.modalities), len(space.patient_ids)), np.nan)
     for index, modality in enumerate(space.modalities):
@@ -83,16 +101,7 @@ def patient_distances(
     total = np.where(shared, scaled, 0.0).sum(axis=0)
     distances = np.where(counts > 0, total / np.maximum(counts, 1), np.inf)
     distances[row] = np.inf
-    contributions = [
-        tuple(
-            Contribution(
-                space.modalities[m].name, float(scaled[m, column]), 1 / int(counts[column])
-            )
-            for m in np.flatnonzero(shared[:, column])
-        )
-        for column in range(len(space.patient_ids))
-    ]
-    return distances, contributions
+    return distances, scaled
 
 
 def similar_patients(view: View, question: SimilarQuestion) -> Similar:
