@@ -26,7 +26,6 @@ TABLES = {
     "diagnoses.csv": "diagnoses_table",
     "lesions.csv": "lesions_table",
 }
-FOLDERS = ("radiology", "pathology", "genomics")
 SIGNATURES = "signatures.csv"
 
 SLIDE_SUFFIXES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from tumorbase.ingest.cohort import FEATURE_SUFFIXES, FOLDERS, SLIDE_SUFFIXES, TABLES
+from tumorbase.ingest.cohort import FEATURE_SUFFIXES, PATHOLOGY, SLIDE_SUFFIXES, TABLES
 from tumorbase.ingest.csv_table import read_header
 from tumorbase.ingest.source_files import files_below
 
@@ -17,11 +17,11 @@ _PEEK_BYTES = 65_536
 def guess_sources(path: Path) -> dict[str, list[Path]]:
     """The sources that `path` holds and what to plan of each.
 
-    A folder is a cohort if it has one of the cohort's tables or sub-folders: {"cohort": [path]}.
+    A folder is a cohort if it has one of the cohort's tables or folders: {"cohort": [path]}.
     Otherwise each of its files is looked at, and those that no source knows are left out: files by
     source, empty if nothing is known.
     """
-    if path.is_dir() and any((path / name).exists() for name in (*TABLES, *FOLDERS)):
+    if path.is_dir() and _is_cohort(path):
         return {"cohort": [path]}
     found: dict[str, list[Path]] = {}
     for file in files_below([path]):
@@ -51,6 +51,14 @@ def guess_file(path: Path) -> str | None:
     if name.endswith(".dcm"):
         return "dicom"  # its planner says what is wrong with it
     return "slides" if name.endswith(SLIDE_SUFFIXES) else None
+
+
+def _is_cohort(folder: Path) -> bool:
+    parts = (*TABLES, "radiology", *(f"pathology/{name}" for name in PATHOLOGY))
+    if any((folder / part).exists() for part in parts):
+        return True
+    # Other collections have a folder "genomics" too; a cohort's tables lie right in it.
+    return any((folder / "genomics").glob("*.csv"))
 
 
 def _guess_table(path: Path) -> str | None:

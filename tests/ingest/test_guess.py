@@ -75,11 +75,19 @@ def test_file_is_known_by_name_and_content(tmp_path, name, content, source) -> N
     assert guess_file(tmp_path / name) == source
 
 
-@pytest.mark.parametrize("part", ["patients.csv", "radiology", "pathology", "genomics"])
+@pytest.mark.parametrize(
+    "part", ["patients.csv", "radiology", "pathology/slides", "pathology/nuclei", "genomics/a.csv"]
+)
 def test_folder_with_a_part_of_a_cohort_is_one(tmp_path, part: str) -> None:
-    (tmp_path / part).mkdir()
+    (tmp_path / part).mkdir(parents=True)
     (tmp_path / "a.svs").touch()
     assert guess_sources(tmp_path) == {"cohort": [tmp_path]}
+
+
+def test_collection_with_folders_of_such_names_is_no_cohort(shared) -> None:
+    assert "cohort" not in guess_sources(shared / "data/genomics")
+    assert not (shared / "data/patients.csv").exists()
+    assert set(guess_sources(shared / "data/pathology")) == {"slides"}
 
 
 def test_folder_of_several_sources_is_all_of_them(tmp_path) -> None:
