@@ -19,8 +19,9 @@ import click
 def demo(out: Path, seed: int) -> None:
     """Show it all on a phantom cohort, summed up in a page.
 
-    The cohort is made from the seed, ingested, served and asked all kinds of questions.
+    The cohort is made from the seed, ingested, served and asked all kinds of questions. The last
+    line is the path of the page.
     """
     from tumorbase.server.demo.run import run_demo
 
-    run_demo(out, seed)
+    click.echo(run_demo(out, seed))
