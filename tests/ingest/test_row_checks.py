@@ -112,3 +112,12 @@ def test_id_that_climbs_out_of_its_folder_is_refused(cell: str) -> None:
 )
 def test_column_is_of_numbers_if_all_its_cells_are(cells: list[str], is_number: bool) -> None:
     assert is_number_column(checks_of(*cells).table.column("a")) is is_number
+
+
+def test_duplicate_names_the_first_row_of_its_own_value() -> None:
+    checks = checks_of("x", "x", "y", "z", "y")
+    checks.refuse_duplicates([checks.ids("a")], "patient")
+    assert reasons(checks) == [
+        "line 3: duplicate patient, first in line 2",
+        "line 6: duplicate patient, first in line 4",
+    ]
