@@ -25,13 +25,14 @@ _UNREADABLE = (
     HeaderDataError,
     WrapStructError,
     EOFError,
+    MemoryError,  # a damaged shape asks for terabytes
     OSError,
     ValueError,
     zlib.error,
 )
 MAX_LABEL = 65535
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_UNIT_MM = {"meter": 1000.0, "micron": 0.001}  # any other, and "unknown", is taken as mm
+_UNIT_MM = {1: 1000.0, 3: 0.001}  # metre, micrometre; any other code is taken as mm
 
 
 def read_volume(path: str | Path) -> Volume:
@@ -110,6 +111,6 @@ def _read(path: str | Path, read: Callable[[], T]) -> T:
 
 
 def _turn(image: nib.Nifti1Image, values: np.ndarray) -> tuple[np.ndarray, Grid]:
-    unit_mm = _UNIT_MM.get(image.header.get_xyzt_units()[0], 1.0)
+    unit_mm = _UNIT_MM.get(int(image.header["xyzt_units"]) & 7, 1.0)
     scale = np.diag([unit_mm, unit_mm, unit_mm, 1.0])
     return turn_to_lps(values.reshape(values.shape[:3]), scale @ _RAS_TO_LPS @ image.affine)

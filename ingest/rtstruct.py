@@ -17,7 +17,7 @@ from tumorbase.ingest.volume import Grid
 from tumorbase.store.errors import BadInput
 
 # A contour's points may leave their slice by this part of the spacing.
-_PLANE_TOLERANCE = 0.1
+_PLANE_TOLERANCE = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,8 @@ def read_rtstruct(path: str, grid: Grid) -> list[LabelMask]:
     number of contours, so that an inner contour is a hole. The ROI's name becomes the type.
 
     Raises:
-        BadInput: truncated; no closed contour; a contour off the slices or outside the series.
+        BadInput: truncated; no closed contour; a contour between slices or outside the series;
+            contours on every other slice only, of which no solid can be made without a guess.
     """
     dataset = read_dataset(path)
     with refuse_damage(path):
@@ -95,20 +96,30 @@ def _fill(path: str, roi: _Roi, grid: Grid) -> np.ndarray:
     mask = np.zeros(grid.shape, dtype=bool)
     contours = [grid.to_index(_points_mm(path, contour)) for contour in roi.contours]
     normal_axis = _normal_axis(path, roi, contours)
+    depth = grid.shape[normal_axis]
+    numbers = [_slice_number(path, roi, depth, index[:, normal_axis]) for index in contours]
+    apart = np.diff(np.unique(numbers))
+    if len(apart) > 1 and apart.min() > 1:
+        reason = f"ROI {roi.name!r} is drawn on every {apart.min()}. slice only, expected each"
+        raise BadInput(path, reason)
     slices = np.moveaxis(mask, normal_axis, 0)  # a view: filling it fills the mask
-    for index in contours:
-        along = index[:, normal_axis]
-        number = round(float(along.mean()))
-        if np.ptp(along) > 2 * _PLANE_TOLERANCE or not 0 <= number < len(slices):
-            raise BadInput(
-                path,
-                f"a contour of ROI {roi.name!r} lies at slice {along.min():.2f} to "
-                f"{along.max():.2f}, expected one plane within slices 0 to {len(slices) - 1}",
-            )
+    for index, number in zip(contours, numbers, strict=True):
         in_plane = np.delete(index, normal_axis, axis=1)
         rows, columns = polygon(in_plane[:, 0], in_plane[:, 1], slices.shape[1:])
         slices[number, rows, columns] ^= True
     return mask
+
+
+def _slice_number(path: str, roi: _Roi, depth: int, along: np.ndarray) -> int:
+    """The slice in which a contour lies whose points have these indices (points,) across slices."""
+    number = round(float(along.mean()))
+    if np.abs(along - number).max() > _PLANE_TOLERANCE or not 0 <= number < depth:
+        raise BadInput(
+            path,
+            f"a contour of ROI {roi.name!r} lies at slice {along.min():.2f} to {along.max():.2f}, "
+            f"expected it in one of the slices 0 to {depth - 1}",
+        )
+    return number
 
 
 def _points_mm(path: str, contour: Dataset) -> np.ndarray:
@@ -120,9 +131,12 @@ def _points_mm(path: str, contour: Dataset) -> np.ndarray:
     else:
         decimals = [str(value) for value in contour.get("ContourData") or ()]
     try:
-        return np.array(decimals, dtype=np.float64).reshape(-1, 3)
+        points_mm = np.array(decimals, dtype=np.float64).reshape(-1, 3)
     except ValueError as error:
         raise BadInput(path, f"ContourData must be points of three decimals: {error}") from error
+    if len(points_mm) == 0 or not np.isfinite(points_mm).all():
+        raise BadInput(path, "ContourData must be finite points, got none or NaN or infinity")
+    return points_mm
 
 
 def _normal_axis(path: str, roi: _Roi, contours: Sequence[np.ndarray]) -> int:

@@ -84,6 +84,26 @@ def test_scale_slope_and_intercept_are_applied(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz").voxels, raw.T * 0.5 - 1024)
 
 
+@pytest.mark.parametrize(("unit", "scale"), [("meter", 1000.0), ("micron", 0.001)])
+def test_other_units_than_millimetres_are_converted(
+    tmp_path: Path, unit: str, scale: float
+) -> None:
+    image = nib.Nifti1Image(_numbered(), AFFINE_RAS)
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "a.nii")
+    grid = read_volume(tmp_path / "a.nii").grid
+    np.testing.assert_allclose(grid.spacing_mm, np.array([5.0, 3.0, 2.0]) * scale)
+    np.testing.assert_allclose(grid.origin_mm, np.array([-30.0, -40.0, -7.0]) * scale)
+
+
+def test_a_damaged_shape_of_terabytes_is_refused(ct: Path, tmp_path: Path) -> None:
+    raw = bytearray(gzip.decompress((ct / "sts" / "STS_019" / "CT_mask.nii.gz").read_bytes()))
+    raw[42:48] = np.full(3, 32_767, dtype="<i2").tobytes()  # dim[1] to dim[3]
+    (tmp_path / "CT.nii").write_bytes(bytes(raw))
+    with pytest.raises(BadInput, match="not a whole NIfTI file"):
+        read_labels(tmp_path / "CT.nii")
+
+
 def test_the_qform_places_an_image_without_sform(ct: Path) -> None:
     path = ct / "sts" / "STS_002" / "CT_image.nii.gz"
     assert nib.load(path).header["sform_code"] == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 
 from tumorbase.ingest.mask_region import names_lesion, region_of
@@ -89,11 +90,46 @@ def test_where_no_roi_says_tumour_those_of_no_type_are_taken(real: Path, tmp_pat
     assert [mask.types[1] for mask in read_rtstruct(path, GRID)] == ["ROI-1"]
 
 
-@pytest.mark.parametrize("z_mm", [-10.0, 20.0])
-def test_a_contour_outside_the_series_is_refused(real: Path, tmp_path: Path, z_mm: float) -> None:
+@pytest.mark.parametrize("z_mm", [-10.0, 20.0, 1.0])
+def test_a_contour_outside_the_series_or_between_slices_is_refused(
+    real: Path, tmp_path: Path, z_mm: float
+) -> None:
     path = _rtstruct(real, tmp_path / "RS.dcm", {"GTV": [_square(1, 5, z_mm)]}, {})
-    with pytest.raises(BadInput, match=r"expected one plane within slices 0 to 2"):
+    with pytest.raises(BadInput, match="expected it in one of the slices 0 to 2"):
         read_rtstruct(path, GRID)
+
+
+def test_contours_on_every_other_slice_are_refused(real: Path, tmp_path: Path) -> None:
+    grid = Grid((9, 10, 10), GRID.affine)
+    contours = [_square(1.6, 7.4, z_mm) for z_mm in (0.0, 4.0, 8.0)]
+    path = _rtstruct(real, tmp_path / "RS.dcm", {"GTV": contours}, {})
+    with pytest.raises(BadInput, match=r"drawn on every 2\. slice only"):
+        read_rtstruct(path, grid)
+
+
+def test_two_parts_of_one_roi_may_lie_apart(real: Path, tmp_path: Path) -> None:
+    grid = Grid((9, 10, 10), GRID.affine)
+    contours = [_square(1.6, 7.4, z_mm) for z_mm in (0.0, 2.0, 8.0, 10.0)]
+    path = _rtstruct(real, tmp_path / "RS.dcm", {"GTV": contours}, {})
+    (mask,) = read_rtstruct(path, grid)
+    assert (
+        mask.labels.any(axis=(1, 2)).tolist()
+        == [True, True, False, False, True, True] + [False] * 3
+    )
+
+
+@pytest.mark.parametrize("values", [["nan", "0", "0"], ["1", "2"], []])
+def test_contour_data_that_are_no_points_are_refused(
+    real: Path, tmp_path: Path, values: list[str]
+) -> None:
+    path = tmp_path / "RS.dcm"
+    with disable_value_validation():
+        dataset = pydicom.dcmread(real)
+        contour = dataset.ROIContourSequence[0].ContourSequence[0]
+        contour.ContourData = [*values, *["5"] * 9] if values else []
+        dataset.save_as(path)
+    with pytest.raises(BadInput, match="ContourData must be"):
+        read_rtstruct(str(path), GRID)
 
 
 def test_an_oblique_contour_is_refused(real: Path, tmp_path: Path) -> None:
