@@ -19,6 +19,7 @@ from tumorbase.ingest.item import Context, Item, ItemRows, Rejected, VectorRows
 from tumorbase.ingest.planning import plan
 from tumorbase.ingest.pseudonyms import pseudonym
 from tumorbase.ingest.worker import prepare_worker, read_item
+from tumorbase.models.encoders import encoder_names
 from tumorbase.store.commit import CommitContent, StagedVectors
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import BadInput, InvalidRequest
@@ -271,8 +272,16 @@ def _check(paths: Sequence[Path], options: IngestOptions) -> None:
         raise InvalidRequest("identity is either kept or replaced by pseudonyms, not both")
     if options.mpp is not None and not 0 < options.mpp < 1000:
         raise InvalidRequest(f"mpp must be in (0, 1000) micrometres per pixel, got {options.mpp}")
+    if not 0 < options.patch_mpp < 1000:
+        raise InvalidRequest(
+            f"patch mpp must be in (0, 1000) micrometres per pixel, got {options.patch_mpp}"
+        )
     if options.workers is not None and options.workers < 1:
         raise InvalidRequest(f"workers must be at least 1, got {options.workers}")
+    unknown = sorted(set(options.encoders) - set(encoder_names()))
+    if unknown:
+        known = ", ".join(encoder_names())
+        raise InvalidRequest(f"encoder must be one of {known}, got {unknown[0]!r}")
 
 
 def _know_stored_patients(store: Store, context: Context) -> Context:

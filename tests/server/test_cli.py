@@ -126,6 +126,22 @@ def test_a_path_that_is_not_there_makes_no_store(tmp_path: Path) -> None:
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--encoder", "nothing"), "measurement"),
+        (("--source", "nothing"), "deeplesion"),
+        (("--mpp", "0"), "mpp must be in"),
+        (("--patch-mpp", "-1"), "patch mpp must be in"),
+        (("--workers", "0"), "at least 1"),
+    ],
+)
+def test_unsound_ingest_options_are_refused(
+    cohort: Path, tmp_path: Path, words: tuple[str, ...], expected: str
+) -> None:
+    assert expected in error_of("ingest", cohort, "--store", tmp_path / "s", *words)
+
+
 def test_similar_lists_neighbours_nearest_first(store_path: Path) -> None:
     found = answer("similar", "P03-0-1", "--level", "lesion", "--store", store_path, "-k", 5)
     assert set(found) >= {"level", "encoder", "exact", "hits", "receipt"}
