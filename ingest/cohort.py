@@ -15,6 +15,7 @@ from tumorbase.ingest.csv_table import CsvTable, read_csv_table
 from tumorbase.ingest.dicom_header import is_dicom
 from tumorbase.ingest.dicom_tree import DICOM_SUFFIXES
 from tumorbase.ingest.item import Context, Item, Plan, Rejected
+from tumorbase.ingest.nifti_plan import NIFTI_SUFFIXES
 from tumorbase.ingest.patient_names import patient_of_file
 from tumorbase.ingest.readers import planner_of
 from tumorbase.store.errors import BadInput
@@ -152,7 +153,7 @@ def _plan_study(
     Where neither a folder nor studies.csv names the study, it is called as the patient; DICOM knows
     its own.
     """
-    nifti = [path for path in files if path.name.endswith((".nii.gz", ".nii"))]
+    nifti = [path for path in files if path.name.lower().endswith(NIFTI_SUFFIXES)]
     _plan_nifti_study(listing, patient_id, study_id or patient_id, nifti)
     others = [path for path in files if path not in nifti]
     dicom = [path for path in others if path.suffix.lower() in DICOM_SUFFIXES or is_dicom(path)]
@@ -164,7 +165,11 @@ def _plan_study(
 
 
 def _plan_nifti_study(listing: _Listing, patient_id: str, study_id: str, files: list[Path]) -> None:
-    by_stem = {path.name.split(".")[0]: path for path in files}
+    by_stem: dict[str, Path] = {}
+    for path in files:
+        stem = path.name.partition(".")[0]
+        if by_stem.setdefault(stem, path) != path:
+            listing.reject(path, f"a second {stem} in one study, beside {by_stem[stem].name}")
     image = by_stem.pop("CT_img", None)
     masks = {MASKS[stem]: path for stem, path in by_stem.items() if stem in MASKS}
     for stem, path in by_stem.items():

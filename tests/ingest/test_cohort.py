@@ -144,6 +144,8 @@ def test_profiles_go_with_the_signatures_beside_them(cohort) -> None:
         ("radiology/P3.nii.gz", "x", "expected a folder radiology/PATIENT/[STUDY/], got a file"),
         ("radiology/P3/notes.txt", "x", "expected CT_img.nii.gz or DICOM files"),
         ("radiology/P3/label.nii.gz", "x", "expected a CT_img.nii.gz beside the mask"),
+        ("radiology/P2/S1/more/CT_img.nii.gz", "x", "a second CT_img in one study"),
+        ("radiology/P2/S2/CT_img.nii.gz", "x", "a second CT_img in one study"),
         ("radiology/P1/other.nii.gz", "x", "expected CT_img, label or node as the name"),
     ],
 )
