@@ -20,6 +20,7 @@ from tumorbase.store.errors import BadInput
 _PREAMBLE_BYTES = 132  # 128 of anything, then DICM
 _PLANNED = (
     "SOPClassUID",
+    "SOPInstanceUID",
     "ImageType",
     "Modality",
     "StudyDate",
@@ -86,9 +87,9 @@ def read_header(path: Path) -> DicomHeader | None:
         BadInput: the file ends within its header.
     """
     dataset = read_dataset(path, tags=_PLANNED, pixels=False)
-    if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-        return None
     if "Modality" not in dataset or "SeriesInstanceUID" not in dataset:
+        if _is_index(path, dataset):
+            return None
         raise BadInput(str(path), "truncated DICOM: the file ends before its SeriesInstanceUID")
     with refuse_damage(path):
         return DicomHeader(
@@ -96,7 +97,7 @@ def read_header(path: Path) -> DicomHeader | None:
             sop_class=_text(dataset, "SOPClassUID"),
             sop_instance=sop_instance(dataset),
             modality=_text(dataset, "Modality"),
-            image_type=tuple(dataset.get("ImageType") or ()),
+            image_type=_texts(dataset, "ImageType"),
             patient_id=_text(dataset, "PatientID"),
             study_id=_text(dataset, "StudyInstanceUID"),
             series_id=_text(dataset, "SeriesInstanceUID"),
@@ -104,6 +105,12 @@ def read_header(path: Path) -> DicomHeader | None:
             study_date=_text(dataset, "StudyDate"),
             study_time=_text(dataset, "StudyTime"),
         )
+
+
+def _is_index(path: Path, dataset: Dataset) -> bool:
+    with refuse_damage(path):
+        stored = dataset.file_meta.get("MediaStorageSOPClassUID")
+    return bool(stored == MediaStorageDirectoryStorage)
 
 
 @contextmanager
@@ -151,6 +158,12 @@ def identity_facts(dataset: Dataset) -> dict[str, str]:
     with refuse_damage(str(dataset.filename)):
         stated = {keyword: _text(dataset, keyword) for keyword in IDENTIFYING}
     return {keyword: text for keyword, text in stated.items() if text}
+
+
+def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """All values of an element; pydicom hands out a single one bare."""
+    value = dataset.get(keyword) or ()
+    return (value,) if isinstance(value, str) else tuple(map(str, value))
 
 
 def study_datetime(header: DicomHeader) -> datetime | None:

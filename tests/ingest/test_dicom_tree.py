@@ -110,6 +110,7 @@ def test_localizers_screenshots_and_reports_are_left_out(tree: Path) -> None:
     for number, attributes in enumerate(
         [
             {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
+            {"ImageType": "LOCALIZER"},
             {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"},
             {"Modality": "SR"},
         ]
