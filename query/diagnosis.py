@@ -42,7 +42,7 @@ def diagnose(view: View, patient_id: str) -> Diagnosed:
         raise NotFound("patient", patient_id)
     codes = _codes_of_rows(view, space)
     row = space.patient_ids.index(patient_id)
-    votes = _votes(fused_distances(space, row)[0], codes, row)
+    votes = _votes(fused_distances(space, row)[0], codes)
     if not votes:
         raise NotEnoughData(f"no diagnosed patient shares any modality with {patient_id!r}")
     candidates = tuple(
@@ -80,10 +80,10 @@ def _codes_of_rows(view: View, space: PatientSpace) -> dict[int, tuple[str, ...]
     return dict(sorted(codes.items()))
 
 
-def _votes(distances: np.ndarray, codes: dict[int, tuple[str, ...]], row: int) -> list[_Vote]:
-    """The votes of the nearest diagnosed patients but `row`, most probable first, then by code."""
+def _votes(distances: np.ndarray, codes: dict[int, tuple[str, ...]]) -> list[_Vote]:
+    """The votes of the nearest diagnosed patients, most probable first, then by code."""
     voters = np.fromiter(codes, dtype=np.intp, count=len(codes))  # ascending
-    voters = voters[np.isfinite(distances[voters]) & (voters != row)]
+    voters = voters[np.isfinite(distances[voters])]  # which leaves the patient itself out
     nearest = voters[np.argsort(distances[voters], kind="stable")][:NEIGHBOURS].tolist()
     weight: dict[str, float] = {}
     supporters: dict[str, list[int]] = {}
@@ -110,7 +110,7 @@ def _hit_rates(space: PatientSpace, codes: dict[int, tuple[str, ...]]) -> str:
     if len(rows) > MAX_LEFT_OUT:
         rows = rows[np.linspace(0, len(rows) - 1, MAX_LEFT_OUT).astype(np.intp)]
     for row in rows.tolist():
-        found = [vote.icd10cm for vote in _votes(fused_distances(space, row)[0], codes, row)]
+        found = [vote.icd10cm for vote in _votes(fused_distances(space, row)[0], codes)]
         asked += bool(found)
         for rank in HIT_RANKS:
             hits[rank] += bool(set(found[:rank]) & set(codes[row]))
