@@ -249,8 +249,9 @@ def _by_image(
 
     from tumorbase.ingest.image_query import encode_image
 
-    vector = encode_image(image, question.level, question.encoder, mpp, mask)
-    return replace(question, vector=tuple(vector.tolist()))
+    encoded = encode_image(image, question.level, question.encoder, mpp, mask)
+    vector = tuple(encoded.vector.tolist())
+    return replace(question, vector=vector, encoder=encoded.encoder_id)
 
 
 def _by_vector(question: SimilarQuestion, file: Path) -> SimilarQuestion:

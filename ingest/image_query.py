@@ -1,0 +1,95 @@
+"""An image as a question: read and encoded exactly as ingest would, and not stored."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tumorbase.ingest.item import Context, Item, ItemRows, VectorRows
+from tumorbase.ingest.readers import reader_of
+from tumorbase.store.errors import BadInput, InvalidRequest
+
+_SLIDE_LEVELS = ("patch", "nucleus", "slide")
+# Ingest encodes a lesion both by its pixels and by its measurements; a picture asks by its pixels.
+_LAST_CHOICE = "measurement"
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """The vector of an image, float32 (dim,), in the encoder's own units, and the encoder's id."""
+
+    encoder_id: str
+    vector: np.ndarray
+
+
+def encode_image(
+    image: Path, level: str, encoder: str, mpp: float | None, mask: Path | None
+) -> EncodedImage:
+    """The vector of what a file shows at a level.
+
+    A lesion is the largest one of `mask` in the NIfTI volume `image`; a patch or nucleus is the one
+    nearest to the centre of the slide or tile `image`; a slide is all of it.
+
+    Args:
+        image: NIfTI for lesions, else any slide or tile.
+        level: lesion, patch, nucleus or slide.
+        encoder: name of the encoder; empty for the built-in one of the level.
+        mpp: micrometres per pixel, for slides and tiles that state none.
+        mask: NIfTI on the grid of `image`, for lesions.
+
+    Raises:
+        BadInput: the file cannot be read, or shows nothing of the level.
+        InvalidRequest: an image cannot ask at this level, or a lesion comes without its mask.
+    """
+    item = _item(image, level, mask)
+    with tempfile.TemporaryDirectory() as staging:
+        context = Context(Path(staging), encoders=(encoder,) if encoder else (), mpp=mpp)
+        rows = reader_of(item.kind)(item, context)
+        vectors = _of_level(rows, level, encoder, image)
+        with pa.ipc.open_stream(vectors.path) as reader:
+            table = reader.read_all()
+    if table.num_rows == 0:
+        raise BadInput(str(image), f"shows no {level} to ask about")
+    row = table.slice(_place(table, rows, level), 1)
+    vector = row["vector"].combine_chunks().flatten().to_numpy().astype(np.float32)
+    return EncodedImage(vectors.spec.encoder_id, vector)
+
+
+def _item(image: Path, level: str, mask: Path | None) -> Item:
+    if level == "lesion":
+        if mask is None:
+            raise InvalidRequest("a lesion is asked for by an image and its mask, got no mask")
+        details = {"study_id": "query", "masks": {"primary": str(mask)}, "modality": "CT"}
+        return Item("ct_nifti", "series:query", str(image), (str(image),), "query", details)
+    if level in _SLIDE_LEVELS:
+        details = {"slide_id": "query"}
+        return Item("slide", "slide:query", str(image), (str(image),), "query", details)
+    raise InvalidRequest(f"an image can ask for a lesion, patch, nucleus or slide, got {level!r}")
+
+
+def _of_level(rows: ItemRows, level: str, encoder: str, image: Path) -> VectorRows:
+    staged = [vectors for vectors in rows.vectors if vectors.spec.level == level]
+    named = [v for v in staged if encoder in ("", v.spec.name, v.spec.encoder_id)]
+    if not staged:
+        raise BadInput(str(image), f"shows no {level} to ask about")
+    if not named:
+        raise InvalidRequest(f"encoder {encoder!r} does not encode a {level}")
+    return min(named, key=lambda vectors: vectors.spec.name == _LAST_CHOICE)
+
+
+def _place(table: pa.Table, rows: ItemRows, level: str) -> int:
+    """Which row is meant: the first lesion, which is the largest, or what is nearest the centre."""
+    if level in ("lesion", "slide"):
+        return 0
+    slide = rows.tables["slide"]
+    half = pc.divide(table["side_level0_px"], 2) if level == "patch" else 0
+    distances = [
+        pc.abs(pc.subtract(pc.add(table[f"{axis}_level0_px"], half), slide[size][0].as_py() / 2))
+        for axis, size in (("x", "width_px"), ("y", "height_px"))
+    ]
+    return int(np.argmin(np.hypot(*(d.to_numpy() for d in distances))))

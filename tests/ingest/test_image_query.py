@@ -1,0 +1,70 @@
+"""An image as a question has the vector that ingest gave the same image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tumorbase.ingest.image_query import encode_image
+from tumorbase.ingest.pipeline import IngestOptions, ingest
+from tumorbase.query.answers import SimilarQuestion
+from tumorbase.query.similar import similar
+from tumorbase.store.errors import BadInput, InvalidRequest
+from tumorbase.store.store import Store
+
+
+@pytest.fixture(scope="module")
+def store(shared: Path, tmp_path_factory: pytest.TempPathFactory):
+    """Two sarcoma CTs and an H&E tile."""
+    paths = [shared / "data/ct/sts/STS_001", shared / "data/ct/sts/STS_019"]
+    tile = [shared / "data/pathology/nuclei_dsb2018/718751b439c0.png"]
+    with Store.create(tmp_path_factory.mktemp("image") / "store") as store:
+        ingest(store, paths, IngestOptions(workers=1))
+        ingest(store, tile, IngestOptions(source="slides", mpp=0.5, workers=1))
+        yield store
+
+
+def test_a_ct_with_its_mask_finds_its_own_lesion(store, shared):
+    folder = shared / "data/ct/sts/STS_019"
+    encoded = encode_image(
+        folder / "CT_image.nii.gz", "lesion", "", None, folder / "CT_mask.nii.gz"
+    )
+    question = SimilarQuestion(
+        "lesion", vector=tuple(encoded.vector.tolist()), encoder=encoded.encoder_id
+    )
+    nearest = similar(store.view(), question).hits[0]
+    assert nearest.patient_id == "STS_019"
+    assert nearest.distance == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("level", ["patch", "nucleus", "slide"])
+def test_a_tile_has_the_vector_it_was_ingested_with(store, shared, level):
+    tile = shared / "data/pathology/nuclei_dsb2018/718751b439c0.png"
+    encoded = encode_image(tile, level, "", 0.5, None)
+    [encoder] = [e for e in store.view().encoders(level) if e.encoder_id == encoded.encoder_id]
+    stored = store.view().vectors(encoder).raw
+    assert np.abs(stored - encoded.vector).max(axis=1).min() == 0
+
+
+def test_the_nucleus_meant_is_the_one_nearest_the_centre(store, shared):
+    tile = shared / "data/pathology/nuclei_dsb2018/718751b439c0.png"
+    encoded = encode_image(tile, "nucleus", "", 0.5, None)
+    vectors = store.view().vectors(store.view().encoder("nucleus", encoded.encoder_id))
+    row = int(np.abs(vectors.raw - encoded.vector).max(axis=1).argmin())
+    x, y = (vectors.rows[name].to_numpy() for name in ("x_level0_px", "y_level0_px"))
+    distances = np.hypot(x - 320 / 2, y - 256 / 2)
+    assert distances[row] == distances.min()
+
+
+def test_what_cannot_ask_is_refused(shared, tmp_path):
+    tile = shared / "data/pathology/nuclei_dsb2018/718751b439c0.png"
+    with pytest.raises(InvalidRequest, match="mask"):
+        encode_image(tile, "lesion", "", None, None)
+    with pytest.raises(InvalidRequest, match="patient"):
+        encode_image(tile, "patient", "", None, None)
+    with pytest.raises(BadInput, match="mpp"):
+        encode_image(tile, "patch", "", None, None)
+    with pytest.raises(InvalidRequest, match="radiomics"):
+        encode_image(tile, "patch", "radiomics", 0.5, None)
