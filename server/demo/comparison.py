@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import pyarrow.compute as pc
 from scipy.spatial import cKDTree
 from scipy.stats import spearmanr
 
@@ -15,6 +16,7 @@ from tumorbase.server.demo.phantom_truth import LesionTruth, Truth
 from tumorbase.server.demo.questions import Answers
 
 _NEAR_MM = 5.0
+_NEAR_UM = 3.0
 
 _Link = tuple[int, int]  # a planted lesion and the one that it is in the next study
 
@@ -30,6 +32,9 @@ class Comparison:
     links_planted: int
     links_found: int
     links_right: int
+    nuclei_planted: int
+    nuclei_found: int  # by segmentation, that is, without a class
+    nuclei_right: int
     risk_correlation: float  # Spearman, of the model's risk with the planted one
     planted_c_index: float
     subtype_hits: int  # of the neighbours of the query lesion
@@ -39,6 +44,7 @@ class Comparison:
 def compare(truth: Truth, answers: Answers) -> Comparison:
     """Hold the answers against the truth; a lesion is found within 5 mm of its planted centroid."""
     planted_of, apart_mm, volume_error = _match_lesions(truth, answers)
+    nuclei_found, nuclei_right = _match_nuclei(truth, answers)
     planted, found = _planted_links(truth.lesions), _found_links(answers, planted_of)
     patients = {p.patient_id: p for p in truth.patients}
     scores = answers.scored.scores
@@ -52,6 +58,9 @@ def compare(truth: Truth, answers: Answers) -> Comparison:
         links_planted=len(planted),
         links_found=len(found),
         links_right=len(planted & found),
+        nuclei_planted=sum(len(slide.type_index) for slide in truth.slides),
+        nuclei_found=nuclei_found,
+        nuclei_right=nuclei_right,
         risk_correlation=float(
             spearmanr([s.risk for s in scores], [patients[s.patient_id].risk for s in scores])[0]
         ),
@@ -86,6 +95,21 @@ def _match_lesions(
                 volume = truth.lesions[index].volume_mm3
                 volume_error.append(abs(row["volume_mm3"] - volume) / volume)
     return planted_of, apart_mm, volume_error
+
+
+def _match_nuclei(truth: Truth, answers: Answers) -> tuple[int, int]:
+    """Segmented nuclei, and how many are the nearest to a planted one that is nearest to them."""
+    segmented = answers.nuclei.filter(pc.is_null(answers.nuclei["type"]))
+    found = right = 0
+    for slide in truth.slides:
+        mine = segmented.filter(pc.equal(segmented["patient_id"], slide.patient_id))
+        centre_px = np.column_stack([mine["x_level0_px"], mine["y_level0_px"]])
+        found += len(centre_px)
+        apart_px, nearest = cKDTree(slide.centroid_px).query(centre_px)
+        _, back = cKDTree(centre_px).query(slide.centroid_px)
+        is_mutual = back[nearest] == np.arange(len(centre_px))
+        right += int((is_mutual & (apart_px * slide.mpp <= _NEAR_UM)).sum())
+    return found, right
 
 
 def _centre(lesion: LesionTruth) -> tuple[float, float, float]:

@@ -48,8 +48,8 @@ class CtPictures:
         scale = side_px / side_mm * np.array(volume.grid.spacing_mm[1:])  # pixels a voxel
         corner = centre[1:] - 0.5 * side_px / scale
         hu = _crop(volume.voxels[z], corner, scale, side_px)
-        window_hu = _LUNG_HU if np.median(hu) < -400 else _SOFT_TISSUE_HU
-        low, high = window_hu
+        around = volume.voxels[z][ndimage.binary_dilation(mask[z], iterations=3) & ~mask[z]]
+        low, high = _LUNG_HU if np.median(around) < -400 else _SOFT_TISSUE_HU
         grey = np.clip((hu - low) / (high - low) * 255, 0, 255).astype(np.uint8)
         picture = Image.fromarray(grey).convert("RGB")
         draw = ImageDraw.Draw(picture)

@@ -23,29 +23,28 @@ from tumorbase.server.demo.page import Demo, render_page
 from tumorbase.server.demo.phantom_cohort import write_phantom_cohort
 from tumorbase.server.demo.questions import MODEL, ask_all
 from tumorbase.server.progress import show_progress
-from tumorbase.store.errors import Unavailable
+from tumorbase.store.errors import InvalidRequest, Unavailable
 from tumorbase.store.store import Store
 
 T = TypeVar("T")
 
 _SERVER = (sys.executable, "-m", "tumorbase.server.cli", "serve", "--port", "0", "--store")
+_MARKER = ".tumorbase-demo"  # in a folder whose content the demo may replace
 _READY = re.compile(r"on 127\.0\.0\.1:(\d+)")
 
 
 def run_demo(folder: Path, seed: int = 0, patients: int = 24) -> Path:
     """Write cohort, store, truth and page into `folder`, and return the page's path.
 
-    What an earlier demo left there under these names is replaced. Progress goes to stderr.
+    What an earlier demo left there is replaced. Progress goes to stderr.
 
     Raises:
-        InvalidRequest: the ingested cohort cannot answer a question.
+        InvalidRequest: the folder has a cohort or a store that no demo made.
         Unavailable: the server does not start.
     """
     steps = _Steps()
     cohort, store_folder = folder / "cohort", folder / "store"
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in (cohort, store_folder):
-        shutil.rmtree(old, ignore_errors=True)
+    _clear(folder, cohort, store_folder)
     truth = steps.take(
         f"Make a phantom cohort of {patients} patients",
         lambda: write_phantom_cohort(cohort, seed, patients),
@@ -64,6 +63,18 @@ def run_demo(folder: Path, seed: int = 0, patients: int = 24) -> Path:
     page.write_text(html, encoding="utf-8")
     _say(f"Write the page: {time.perf_counter() - started:.1f} s")
     return page
+
+
+def _clear(folder: Path, *parts: Path) -> None:
+    """Remove the parts, if a demo made them, and mark the folder as the demo's."""
+    marker = folder / _MARKER
+    if any(part.exists() for part in parts) and not marker.exists():
+        names = " or ".join(part.name for part in parts)
+        raise InvalidRequest(f"{folder} has a {names} that no demo made; give another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    for part in parts:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 @dataclass
