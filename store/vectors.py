@@ -115,7 +115,8 @@ class VectorTables:
         for level, encoder_id in self.names():
             table = self._table(level, encoder_id)
             if table.stats()["fragment_stats"]["num_fragments"] >= _COMPACT_FRAGMENTS:  # type: ignore[index]
-                table.optimize(cleanup_older_than=timedelta(0))
+                # Not 0, of which LanceDB warns: another process might be reading. Here none may.
+                table.optimize(cleanup_older_than=timedelta(milliseconds=1))
 
     def _table(self, level: str, encoder_id: str) -> lancedb.table.Table:
         name = f"{level}__{encoder_id}"
