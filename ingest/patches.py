@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
-from time import perf_counter
 from typing import TypeVar
 
 import numpy as np
@@ -44,7 +42,6 @@ class Patches:
     pixels: np.ndarray
     column: np.ndarray
     row: np.ndarray
-    seconds: float  # spent in reading
 
 
 def patch_grid(slide: SlideSource, patch_mpp: float, patch_px: int) -> PatchGrid:
@@ -121,32 +118,43 @@ def read_patches(slide: SlideSource, grid: PatchGrid, chosen: np.ndarray) -> Ite
 
 
 def _read_blocks(slide: SlideSource, grid: PatchGrid, chosen: np.ndarray) -> Iterator[Patches]:
+    """Block after block, so that a slide's own tiles are decoded once: OpenSlide keeps the last."""
     rows, columns = np.nonzero(chosen)
-    key = (rows // grid.block) * grid.columns + columns // grid.block
-    order = np.argsort(key, kind="stable")
-    for _, members in groupby(order, key=lambda i: key[i]):
-        index = np.fromiter(members, dtype=np.int64)
-        yield _read_block(slide, grid, columns[index], rows[index])
+    block = (rows // grid.block) * grid.columns + columns // grid.block
+    order = np.lexsort((columns, rows, block))
+    for members in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
+        if len(members):
+            yield _read_block(slide, grid, columns[members], rows[members])
 
 
 def _read_block(
     slide: SlideSource, grid: PatchGrid, column: np.ndarray, row: np.ndarray
 ) -> Patches:
-    """The patches at these places of the grid, read as the one rectangle around them."""
-    started = perf_counter()
-    left, top = column.min(), row.min()
-    across, down = column.max() - left + 1, row.max() - top + 1
+    """The patches at these places, which are in the order of rows, then columns."""
+    is_first = np.ones(len(row), dtype=bool)  # of a run of neighbours, which are read together
+    is_first[1:] = (np.diff(row) != 0) | (np.diff(column) != 1)
+    starts = np.flatnonzero(is_first)
+    stops = np.append(starts[1:], len(row))
+    pixels = np.empty((len(row), grid.side_px, grid.side_px, 3), dtype=np.uint8)
+    for start, stop in zip(starts, stops, strict=True):
+        pixels[start:stop] = _read_run(
+            slide, grid, int(column[start]), int(row[start]), stop - start
+        )
+    return Patches(pixels, column, row)
+
+
+def _read_run(slide: SlideSource, grid: PatchGrid, column: int, row: int, count: int) -> np.ndarray:
+    """`count` patches side by side, uint8 (count, side, side, 3)."""
     side = grid.side_level0_px
-    x, y = int(left) * side, int(top) * side
-    right = min(x + int(across) * side, slide.width_px)
-    bottom = min(y + int(down) * side, slide.height_px)
-    size = tuple(max(1, round(extent * grid.side_px / side)) for extent in (right - x, bottom - y))
-    block = read_scaled(slide, grid.level, (x, y, right, bottom), (size[0], size[1]))
-    missing = (int(down) * grid.side_px - size[1], int(across) * grid.side_px - size[0])
+    left, top = column * side, row * side
+    right, bottom = min(left + count * side, slide.width_px), min(top + side, slide.height_px)
+    width = max(1, round((right - left) * grid.side_px / side))
+    height = max(1, round((bottom - top) * grid.side_px / side))
+    run = read_scaled(slide, grid.level, (left, top, right, bottom), (width, height))
+    missing = (grid.side_px - height, count * grid.side_px - width)
     if any(missing):
-        block = np.pad(block, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
-    cut = block.reshape(down, grid.side_px, across, grid.side_px, 3).swapaxes(1, 2)
-    return Patches(cut[row - top, column - left], column, row, perf_counter() - started)
+        run = np.pad(run, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
+    return run.reshape(grid.side_px, count, grid.side_px, 3).swapaxes(0, 1)
 
 
 def ahead(values: Iterator[Read]) -> Iterator[Read]:

@@ -54,7 +54,7 @@ def read_slide(item: Item, context: Context) -> ItemRows:
         grid = patch_grid(slide, context.patch_mpp, context.patch_px)
         seconds = {"encode": 0.0}
         for encoder in patch_encoders(context.encoders):
-            rows.vectors += _stage_patches(slide, grid, tissue, encoder, ids, context, seconds)
+            rows.vectors += stage_patches(slide, grid, tissue, encoder, ids, context, seconds)
         rows.vectors += stage_slide_nuclei(slide, tissue, ids, context, seconds)
     seconds["read"] = perf_counter() - started - seconds["encode"]
     rows.seconds = seconds
@@ -86,7 +86,7 @@ def _tables(slide: SlideSource, tissue: Tissue, ids: dict[str, str]) -> dict[str
     }
 
 
-def _stage_patches(
+def stage_patches(
     slide: SlideSource,
     grid: PatchGrid,
     tissue: Tissue,

@@ -16,6 +16,7 @@ HAEMATOXYLIN = (0.65, 0.70, 0.29)
 EOSIN = (0.07, 0.99, 0.11)
 STAINS = ("haematoxylin", "eosin", "residual")
 COLOUR_BITS = 5  # a channel, for statistics that know no neighbours: all come of one histogram
+COLOUR_LEVELS = 2**COLOUR_BITS
 DENSITY_LEVELS = 64
 DENSITY_RANGE = {"haematoxylin": (0.0, 2.0), "eosin": (0.0, 2.0), "residual": (-0.5, 0.5)}
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -118,22 +119,31 @@ class _Tables:
     """What each quantised colour means: computed once, indexed by `_colour_index`."""
 
     def __init__(self) -> None:
-        levels = (np.arange(2**COLOUR_BITS) + 0.5) * 2 ** (8 - COLOUR_BITS)
-        rgb = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
-        optical = -np.log10(rgb / 256.0)  # (colours, 3)
-        densities = optical @ _separation()  # (colours, stains)
-        self.levels = {
-            stain: _quantised(densities[:, i], *DENSITY_RANGE[stain])
+        levels = (np.arange(COLOUR_LEVELS) + 0.5) / COLOUR_LEVELS
+        self.intensity = levels
+        self.density = -np.log10(levels)  # optical, of one channel
+        red, green, blue = np.meshgrid(*[self.density] * 3, indexing="ij")
+        optical = np.stack([red, green, blue], axis=-1).reshape(-1, 3)
+        stains = optical @ _separation()  # (colours, stains)
+        self.by_stain = [
+            _sorted_by_level(_quantised(stains[:, i], *DENSITY_RANGE[stain]))
             for i, stain in enumerate(STAINS)
-        }
-        haematoxylin = np.clip(densities[:, 0], 0.0, MAX_GREY_DENSITY)
+        ]
+        self.is_glass = np.flatnonzero(optical.mean(axis=1) < WHITE_DENSITY)
+        haematoxylin = np.clip(stains[:, 0], 0.0, MAX_GREY_DENSITY)
         self.haematoxylin = np.rint(haematoxylin * (255.0 / MAX_GREY_DENSITY)).astype(np.uint8)
-        hist_tables = [np.eye(DENSITY_LEVELS)[self.levels[stain]] for stain in STAINS]
-        moments = np.concatenate([densities, densities**2, densities[:, :1] * densities[:, 1:2]], 1)
-        colour_moments = np.concatenate([rgb / 256.0, (rgb / 256.0) ** 2], axis=1)
-        is_glass = (optical.mean(axis=1) < WHITE_DENSITY)[:, None]
-        self.sums = np.concatenate([moments, colour_moments, is_glass], axis=1)  # float64
-        self.histograms = np.concatenate(hist_tables, axis=1).astype(np.float32)
+
+
+def _sorted_by_level(level: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Colours in the order of their level; where each level begins, and whether none has it."""
+    order = np.argsort(level, kind="stable")
+    first = np.searchsorted(level[order], np.arange(DENSITY_LEVELS))
+    is_empty = np.bincount(level, minlength=DENSITY_LEVELS) == 0
+    return (
+        order,
+        np.minimum(first, len(order) - 1),
+        is_empty,
+    )  # reduceat takes no index past the end
 
 
 @cache
@@ -175,37 +185,61 @@ def _counts(index: np.ndarray, bins: int) -> np.ndarray:
 
 
 def _stain_features(colour: np.ndarray) -> list[np.ndarray]:
-    """Features that know no neighbours, from the histogram of colours."""
+    """Features that know no neighbours, from the histogram of colours.
+
+    Stain densities are linear in the optical densities of the channels, so that their moments come
+    of those of the channels and of pairs of channels.
+    """
     tables = _tables()
-    counts = _counts(colour, 2 ** (3 * COLOUR_BITS))
-    sums = counts @ tables.sums
-    mean, square, product = sums[:, :3], sums[:, 3:6], sums[:, 6]
-    deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
+    counts = _counts(colour, COLOUR_LEVELS**3)
+    cube = counts.reshape(-1, COLOUR_LEVELS, COLOUR_LEVELS, COLOUR_LEVELS)
+    pairs = {(0, 1): cube.sum(axis=3), (0, 2): cube.sum(axis=2), (1, 2): cube.sum(axis=1)}
+    channels = [pairs[0, 1].sum(axis=2), pairs[0, 1].sum(axis=1), pairs[1, 2].sum(axis=1)]
+    colour_mean, colour_variance = _moments(channels, tables.intensity)
+    optical_mean, optical_variance = _moments(channels, tables.density)
+    covariance = np.zeros((len(colour), 3, 3))
+    covariance[:, range(3), range(3)] = optical_variance
+    for (i, j), pair in pairs.items():
+        product = (pair * np.multiply.outer(tables.density, tables.density)).sum(axis=(1, 2))
+        covariance[:, i, j] = covariance[:, j, i] = (
+            product - optical_mean[:, i] * optical_mean[:, j]
+        )
+    separation = _separation()
+    mean = optical_mean @ separation
+    covariance = separation.T @ covariance @ separation
+    deviation = np.sqrt(np.maximum(covariance[:, range(3), range(3)], 0.0))
     spread = deviation[:, 0] * deviation[:, 1]
-    covariance = product - mean[:, 0] * mean[:, 1]
-    correlation = np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 1e-9)
-    moments = np.stack([mean, deviation], axis=2).reshape(len(colour), -1)
-    colour_mean, colour_square = sums[:, 7:10], sums[:, 10:13]
-    colour_deviation = np.sqrt(np.maximum(colour_square - colour_mean**2, 0.0))
-    quantiles = _quantiles(counts.astype(np.float32) @ tables.histograms)
+    correlation = np.divide(
+        covariance[:, 0, 1], spread, out=np.zeros_like(spread), where=spread > 1e-9
+    )
     return [
-        moments,
-        quantiles,
+        np.stack([mean, deviation], axis=2).reshape(len(colour), -1),
+        _quantiles(counts),
         colour_mean,
-        colour_deviation,
+        np.sqrt(colour_variance),
         np.clip(correlation, -1.0, 1.0)[:, None],
-        sums[:, 13:14],
+        counts[:, tables.is_glass].sum(axis=1, keepdims=True),
     ]
 
 
-def _quantiles(histograms: np.ndarray) -> np.ndarray:
+def _moments(channels: list[np.ndarray], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of `values` under each channel's histogram (n, levels): (n, channels)."""
+    mean = np.stack([(shares * values).sum(axis=1) for shares in channels], axis=1)
+    square = np.stack([(shares * values**2).sum(axis=1) for shares in channels], axis=1)
+    return mean, np.maximum(square - mean**2, 0.0)
+
+
+def _quantiles(counts: np.ndarray) -> np.ndarray:
     """Quantiles of each stain, at the middle of their level: (n, stains x quantiles)."""
-    shares = histograms.reshape(len(histograms), len(STAINS), DENSITY_LEVELS).cumsum(axis=2)
-    reached = shares[:, :, None, :] >= np.array(QUANTILES, np.float32)[:, None] - 1e-6
-    level = reached.argmax(axis=3)  # (n, stains, quantiles)
-    low, high = np.array([DENSITY_RANGE[stain] for stain in STAINS]).T[:, None, :, None]
-    density = low + (level + 0.5) * ((high - low) / DENSITY_LEVELS)
-    return density.reshape(len(histograms), -1)
+    tables = _tables()
+    densities = []
+    for stain, (order, first, is_empty) in zip(STAINS, tables.by_stain, strict=True):
+        level_shares = np.add.reduceat(counts[:, order], first, axis=1)
+        shares = np.cumsum(np.where(is_empty, 0.0, level_shares), axis=1)
+        reached = shares[:, None, :] >= np.array(QUANTILES)[:, None] - 1e-9
+        low, high = DENSITY_RANGE[stain]
+        densities.append(low + (reached.argmax(axis=2) + 0.5) * ((high - low) / DENSITY_LEVELS))
+    return np.concatenate(densities, axis=1)
 
 
 @cache
