@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 from pyarrow import feather, parquet
 from pyarrow.csv import read_csv
 
+from tumorbase.server.as_of import parse_as_of
 from tumorbase.server.cli import main
 from tumorbase.server.folds import read_folds
 from tumorbase.store.errors import InvalidRequest
@@ -316,6 +318,20 @@ def test_export_as_of_a_date_has_the_facts_of_that_day_and_none_later(
     assert answer(*words, "--as-of", "2020-03-01")["rows"] == 80
     assert answer(*words, "--as-of", "2021-03-01")["rows"] == 160
     assert "ISO 8601" in error_of(*words, "--as-of", "yesterday")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", None),
+        ("2020-03-01", datetime(2020, 3, 1, 23, 59, 59, 999_999)),
+        ("2020-03-01T12:00", datetime(2020, 3, 1, 12)),
+        ("2020-03-01T12:00:00+02:00", datetime(2020, 3, 1, 10)),
+        ("2020-03-01T12:00:00Z", datetime(2020, 3, 1, 12)),
+    ],
+)
+def test_a_date_means_its_end_and_a_time_is_utc(text: str, expected: datetime | None) -> None:
+    assert parse_as_of(text) == expected
 
 
 def test_a_snapshot_keeps_its_export(store_path: Path, tmp_path: Path) -> None:

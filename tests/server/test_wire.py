@@ -80,6 +80,7 @@ PAIRS: list[tuple[Any, type[Message]]] = [
         diagnosis_pb2.DiagnoseResponse,
     ),
     (IngestOptions(), ingest_pb2.IngestOptions),
+    (IngestOptions(source="", workers=0, mpp=0.0), ingest_pb2.IngestOptions),
     (
         IngestOptions("cohort", ("shape",), 2, "cpu", 0.5, pseudonym_key=b"\x00key"),
         ingest_pb2.IngestOptions,
