@@ -8,7 +8,7 @@ import shutil
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -36,6 +36,10 @@ ADDED = {
     "nuclei": "nucleus",
     "profiles": "profile",
 }
+
+# Small items are committed together, up to about this much work: a commit costs some 30 ms, as much
+# as reading a small item does, and this much work is all that a kill can undo.
+COMMIT_AFTER_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ def ingest(
         pending = run.pending(planned.items, progress)
         for item, fingerprint, rows in run.read(pending, is_cancelled):
             run.finish(item, fingerprint, rows, progress)
+        run.commit(progress)
     finally:
         shutil.rmtree(run.context.staging, ignore_errors=True)
     return run.summary()
@@ -135,6 +140,8 @@ class _Run:
         self._rejected: list[Rejected] = []
         self._timings: Counter[str] = Counter()
         self._unchanged = 0
+        self._ready: list[tuple[Item, CommitContent]] = []
+        self._ready_seconds = 0.0
         self._done = 0
         self._total = 0
 
@@ -207,7 +214,10 @@ class _Run:
         rows: ItemRows | BadInput,
         progress: Callable[[Progress], None],
     ) -> None:
-        """Commit an item's rows, or quarantine it."""
+        """Put an item's rows with those to commit, and commit once enough came together.
+
+        Or quarantine it, or find that nothing changed.
+        """
         if isinstance(rows, BadInput):
             self._refuse(rows, item, progress)
             return
@@ -218,17 +228,29 @@ class _Run:
         if self._known.get(key) == fingerprint:
             self._unchanged += 1
             self._report(item, "unchanged", progress)
-        else:
-            started = time.perf_counter()
-            path = "" if self.options.pseudonym_key else item.path
-            vectors = tuple(_staged(vectors) for vectors in rows.vectors)
-            self.store.commit(
-                CommitContent(key, item.kind, path, fingerprint, self.run_id, rows.tables, vectors)
-            )
-            self._timings["commit"] += time.perf_counter() - started
+            _unlink(vectors.path for vectors in rows.vectors)
+            return
+        path = "" if self.options.pseudonym_key else item.path
+        vectors = tuple(_staged(vectors) for vectors in rows.vectors)
+        content = CommitContent(
+            key, item.kind, path, fingerprint, self.run_id, rows.tables, vectors
+        )
+        self._ready.append((item, content))
+        self._ready_seconds += sum(rows.seconds.values())
+        if self._ready_seconds >= COMMIT_AFTER_SECONDS:
+            self.commit(progress)
+
+    def commit(self, progress: Callable[[Progress], None]) -> None:
+        """Commit all items that are ready; only then are they reported as done."""
+        if not self._ready:
+            return
+        started = time.perf_counter()
+        self.store.commit_all([content for _, content in self._ready])
+        self._timings["commit"] += time.perf_counter() - started
+        for item, content in self._ready:
             self._report(item, "committed", progress)
-        for staged in rows.vectors:
-            Path(staged.path).unlink()
+            _unlink(vectors.file for vectors in content.vectors)
+        self._ready, self._ready_seconds = [], 0.0
 
     def summary(self) -> IngestSummary:
         """What the run did, also written into the store."""
@@ -289,6 +311,11 @@ def _know_stored_patients(store: Store, context: Context) -> Context:
         return context
     stored = store.view().table("patient")["patient_id"].to_pylist()
     return replace(context, known_patients=context.known_patients | frozenset(stored))
+
+
+def _unlink(files: Iterable[str | Path]) -> None:
+    for file in files:
+        Path(file).unlink()
 
 
 def _take(pending: Iterator[tuple[Item, str]], count: int) -> list[tuple[Item, str]]:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,6 +69,8 @@ SELECT $encoder_id, $name, $version, $level, $dim, $weights_sha256, $preprocessi
 WHERE NOT EXISTS (FROM main.encoders WHERE encoder_id = $encoder_id AND level = $level)
 """
 _FINGERPRINTS = "SELECT item_key, fingerprint FROM main.commits WHERE superseded_by IS NULL"
+
+_Appended = tuple[StoredEncoder, int, Written]
 
 
 @dataclass(frozen=True)
@@ -217,31 +219,30 @@ class Store:
         return dict(self._connection.cursor().execute(_FINGERPRINTS).fetchall())
 
     def commit(self, content: CommitContent) -> int:
-        """Write one item whole: vectors first, then one transaction that makes it exist.
+        """Write one item whole; the commit's number. Raises as `commit_all`."""
+        return self.commit_all([content])[0]
 
-        Returns the commit's number.
+    def commit_all(self, contents: Sequence[CommitContent]) -> list[int]:
+        """Write items, each its own commit, in one go: all of them, or after a failure none.
+
+        Vectors go first, then one transaction makes the commits exist; sharing both spares small
+        items their cost. Returns the commits' numbers.
 
         Raises:
-            StoreNotWritable: the disk is full or read-only; nothing of the item is visible.
+            StoreNotWritable: the disk is full or read-only; nothing of the items is visible.
         """
         with self._writing:
             self._recover_if_needed()
-            commit_id = self.last_commit() + 1
-            self._needs_recovery = (
-                True  # until the transaction is through, vectors may lie orphaned
-            )
+            numbered = list(enumerate(contents, self.last_commit() + 1))
+            self._needs_recovery = True  # vectors lie orphaned until the transaction is through
             try:
-                written = [
-                    self._append(commit_id, vectors.encoder, vectors.file)
-                    for vectors in content.vectors
-                ]
-                self._write_metadata(commit_id, content, written)
+                self._write_metadata(numbered, self._append_vectors(numbered))
             except (duckdb.Error, OSError, RuntimeError) as error:
                 if not _is_disk_error(error):
                     raise
                 raise StoreNotWritable(f"cannot write to store {self.path}: {error}") from error
             self._needs_recovery = False
-            return commit_id
+            return [commit_id for commit_id, _ in numbered]
 
     def save_model(self, name: str, kind: str, content: bytes, details: Mapping[str, Any]) -> int:
         """Keep a trained model under a name; an older one of the name stays readable by commit."""
@@ -396,27 +397,35 @@ class Store:
         if self.is_read_only:
             raise StoreNotWritable(f"store {self.path} lies on a disk that cannot be written")
 
-    def _append(
-        self, commit_id: int, encoder: StoredEncoder, file: Path
-    ) -> tuple[StoredEncoder, Written]:
-        with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as reader:
-            return encoder, self._tables.append(
-                commit_id, encoder.level, encoder.encoder_id, reader
-            )
+    def _append_vectors(self, numbered: list[tuple[int, CommitContent]]) -> list[_Appended]:
+        """Stream the staged vectors in, one write for each vector table."""
+        by_encoder: dict[StoredEncoder, list[tuple[int, Path]]] = {}
+        for commit_id, content in numbered:
+            for staged in content.vectors:
+                by_encoder.setdefault(staged.encoder, []).append((commit_id, staged.file))
+        return [
+            (encoder, commit_id, written)
+            for encoder, files in by_encoder.items()
+            for commit_id, written in self._tables.append(encoder.level, encoder.encoder_id, files)
+        ]
 
     def _write_metadata(
-        self, commit_id: int, content: CommitContent, written: list[tuple[StoredEncoder, Written]]
+        self, numbered: list[tuple[int, CommitContent]], appended: list[_Appended]
     ) -> None:
         cursor = self._connection.cursor()
         cursor.begin()
         try:
-            _insert_commit(cursor, commit_id, content)
-            for name, table in content.tables.items():
-                _insert_rows(cursor, commit_id, name, table)
-            for encoder, rows in written:
-                _insert_vectors(cursor, commit_id, encoder, rows)
-            if content.model:
-                _insert_model(cursor, commit_id, content.model)
+            by_table: dict[str, list[pa.Table]] = {}
+            for commit_id, content in numbered:
+                _insert_commit(cursor, commit_id, content)
+                for name, table in content.tables.items():
+                    by_table.setdefault(name, []).append(_with_commit(name, table, commit_id))
+                if content.model:
+                    _insert_model(cursor, commit_id, content.model)
+            for name, tables in by_table.items():
+                _insert_rows(cursor, name, pa.concat_tables(tables))
+            for encoder, commit_id, written in appended:
+                _insert_vectors(cursor, commit_id, encoder, written)
             cursor.commit()
         except BaseException:
             cursor.rollback()
@@ -448,16 +457,16 @@ def _insert_commit(
     )
 
 
-def _insert_rows(
-    cursor: duckdb.DuckDBPyConnection, commit_id: int, name: str, table: pa.Table
-) -> None:
-    columns = METADATA[name].names  # also refuses a table that is none of ours
-    rows = table.select(columns).cast(METADATA[name])
+def _with_commit(name: str, table: pa.Table, commit_id: int) -> pa.Table:
+    schema = METADATA[name]  # also refuses a table that is none of ours
+    rows = table.select(schema.names).cast(schema)
+    commits = pa.repeat(pa.scalar(commit_id, pa.int64()), len(rows))
+    return rows.add_column(0, "commit_id", commits)
+
+
+def _insert_rows(cursor: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
     cursor.register("new_rows", rows)
-    cursor.execute(
-        f"INSERT INTO main.{name} SELECT $commit, {', '.join(columns)} FROM new_rows",
-        {"commit": commit_id},
-    )
+    cursor.execute(f"INSERT INTO main.{name} SELECT {', '.join(rows.column_names)} FROM new_rows")
     cursor.unregister("new_rows")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -52,25 +53,29 @@ class VectorTables:
         return [(level, encoder) for level, encoder in (name.split("__", 1) for name in found)]
 
     def append(
-        self, commit_id: int, level: str, encoder_id: str, source: pa.RecordBatchReader
-    ) -> Written:
-        """Stream rows in under `commit_id`, in constant memory."""
-        schema = pa.schema([("commit_id", pa.int64()), *source.schema])
-        parts: list[VectorStatistics] = []
-        checksums: list[int] = []
+        self, level: str, encoder_id: str, files: Sequence[tuple[int, Path]]
+    ) -> list[tuple[int, Written]]:
+        """Stream Arrow files in, each under its commit's number: one write, constant memory."""
+        with pa.memory_map(str(files[0][1])) as source, pa.ipc.open_stream(source) as reader:
+            schema = pa.schema([("commit_id", pa.int64()), *reader.schema])
+        parts: dict[int, list[VectorStatistics]] = {commit_id: [] for commit_id, _ in files}
+        checksums: Counter[int] = Counter()
 
         def tagged() -> Iterator[pa.RecordBatch]:
-            for batch in source:
+            for commit_id, batch in _batches(files):
                 vectors = vector_matrix(batch.column("vector"))
-                parts.append(describe_vectors(vectors))
-                checksums.append(checksum_rows(batch.column(ID_COLUMN[level]), vectors))
+                parts[commit_id].append(describe_vectors(vectors))
+                checksums[commit_id] += checksum_rows(batch.column(ID_COLUMN[level]), vectors)
                 commit_column = pa.repeat(pa.scalar(commit_id, pa.int64()), len(batch))
                 yield pa.RecordBatch.from_arrays([commit_column, *batch.columns], schema=schema)
 
         table = self._open_or_create(level, encoder_id, schema)
         table.add(pa.RecordBatchReader.from_batches(schema, tagged()))
-        statistics = merge_statistics(parts or [describe_vectors(_no_vectors(schema))])
-        return Written(level, encoder_id, statistics.rows, sum(checksums) % 2**63, statistics)
+        none = [describe_vectors(_no_vectors(schema))]
+        return [
+            (commit_id, _written(level, encoder_id, described or none, checksums[commit_id]))
+            for commit_id, described in parts.items()
+        ]
 
     def scan(
         self, level: str, encoder_id: str, commit_id: int, columns: list[str] | None = None
@@ -127,10 +132,24 @@ class VectorTables:
     def _open_or_create(
         self, level: str, encoder_id: str, schema: pa.Schema
     ) -> lancedb.table.Table:
-        if (level, encoder_id) not in self.names():
-            name = f"{level}__{encoder_id}"
+        name = f"{level}__{encoder_id}"
+        if name not in self._handles and (level, encoder_id) not in self.names():
             self._handles[name] = self._database.create_table(name, schema=schema)
         return self._table(level, encoder_id)
+
+
+def _batches(files: Sequence[tuple[int, Path]]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    for commit_id, file in files:
+        with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as reader:
+            for batch in reader:
+                yield commit_id, batch
+
+
+def _written(
+    level: str, encoder_id: str, parts: Sequence[VectorStatistics], checksum: int
+) -> Written:
+    statistics = merge_statistics(parts)
+    return Written(level, encoder_id, statistics.rows, checksum % 2**63, statistics)
 
 
 def _no_vectors(schema: pa.Schema) -> np.ndarray:
