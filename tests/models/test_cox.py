@@ -14,13 +14,13 @@ from lifelines import CoxPHFitter
 from tumorbase.models.concordance import concordance_index
 from tumorbase.models.cox import (
     breslow_baseline,
-    cox_path,
     cox_risk,
     fit_cox,
     log_partial_likelihood,
     stratified_folds,
     survival_probability,
 )
+from tumorbase.models.cox_path import cox_path
 
 
 @pytest.fixture
@@ -77,6 +77,16 @@ def test_planted_signal_is_found_among_noise():
     assert np.abs(model.coefficients).argmax() == 7
     assert model.coefficients[7] > 0  # a higher value, a sooner event
     assert concordance_index(time_days[300:], is_event[300:], cox_risk(model, features[300:])) > 0.7
+
+
+def test_few_large_effects_make_a_sparse_model_and_many_small_ones_a_dense_one():
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(200, 300))
+    few, many = features[:, 0] + features[:, 1], features[:, :40].sum(axis=1) / 6
+    is_event = rng.random(200) < 0.8
+    for hazard, l1_ratio in ((few, 0.5), (many, 0.05)):
+        time_days = rng.exponential(np.exp(-hazard))
+        assert fit_cox(features, time_days, is_event, seed=0).l1_ratio == l1_ratio
 
 
 def test_a_missing_feature_counts_as_the_mean(small):
