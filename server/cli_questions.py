@@ -248,7 +248,12 @@ def _by_image(
     from dataclasses import replace
 
     from tumorbase.ingest.image_query import encode_image
+    from tumorbase.models.encoders import encoder_names
+    from tumorbase.store.errors import InvalidRequest
 
+    if question.encoder and question.encoder not in encoder_names():
+        known = ", ".join(encoder_names())
+        raise InvalidRequest(f"an image is encoded by one of {known}, got {question.encoder!r}")
     encoded = encode_image(image, question.level, question.encoder, mpp, mask)
     vector = tuple(encoded.vector.tolist())
     return replace(question, vector=vector, encoder=encoded.encoder_id)

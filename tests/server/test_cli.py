@@ -191,6 +191,19 @@ def test_an_unsound_vector_is_refused(
     assert expected in line
 
 
+def test_an_ingested_image_finds_itself(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "data" / "ct" / "sts" / "STS_002"
+    image, mask = folder / "CT_image.nii.gz", folder / "CT_mask.nii.gz"
+    other = folder.with_name("STS_003") / "CT_image.nii.gz"
+    answer("ingest", image, other, "--store", tmp_path / "s", "--workers", 1)
+    words = ("similar", "--image", image, "--level", "lesion", "--store", tmp_path / "s")
+    found = answer(*words, "--mask", mask)
+    assert found["encoder"].startswith("radiomics-")
+    assert found["hits"][0]["distance"] == pytest.approx(0, abs=1e-6)
+    assert "mask" in error_of(*words)
+    assert "radiomics" in error_of(*words, "--mask", mask, "--encoder", "nothing")
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
