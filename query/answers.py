@@ -100,7 +100,12 @@ class Track:
 
 @dataclass(frozen=True)
 class StudySum:
-    """RECIST 1.1 at one study: the sum of target diameters and the response (CR, PR, SD, PD, NE, baseline)."""
+    """RECIST 1.1 at one study: the sum of target diameters and the response.
+
+    That is "baseline", CR, PR, SD, PD or NE; without target lesions "non-CR/non-PD" in place of PR
+    and SD. `sum_mm` is NaN where a target was not measured; `nadir_mm` is the smallest sum before
+    this study, at baseline the sum itself; `new_lesions` count those first seen in this study.
+    """
 
     study_id: str
     study_date: str  # ISO, empty if unknown
