@@ -17,13 +17,16 @@ from tumorbase.ingest.slide_source import SlideSource, best_level, read_scaled
 from tumorbase.ingest.slide_tissue import Tissue
 from tumorbase.ingest.staging import stage
 from tumorbase.models.nucleus_segmentation import segment_nuclei
-from tumorbase.models.nucleus_shape import measure
+from tumorbase.models.nucleus_shape import FEATURES, measure
 from tumorbase.models.virtual_stain import as_haematoxylin
 
 MAX_MPP = 0.6  # a coarser slide does not resolve the outline of a nucleus
 WANTED_MPP = 0.25  # of 40x; a finer slide is read at this
 CORE_PX = 1024
 MARGIN_UM = 20.0  # more than a nucleus reaches from its centre
+MAX_AREA_UM2 = (
+    500.0  # of a disc of 25 um; a larger piece is keratin, a fold or a dark field's debris
+)
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,8 @@ def _blocks(slide: SlideSource, tissue: Tissue) -> Iterator[_Block]:
         for left in range(0, slide.width_px, core):
             right, bottom = min(left + core, slide.width_px), min(top + core, slide.height_px)
             step = tissue.step_px
-            if not tissue.mask[
-                top // step : bottom // step + 1, left // step : right // step + 1
-            ].any():
+            rows = slice(top // step, bottom // step + 1)
+            if not tissue.mask[rows, left // step : right // step + 1].any():
                 continue
             region = (
                 max(0, left - margin),
@@ -102,12 +104,12 @@ def _segmented(block: _Block, slide: SlideSource, tissue: Tissue, slide_id: str)
     y, x = ((shapes.centroid + 0.5) * block.scale - 0.5).T
     x, y = x + block.left, y + block.top
     left, top, right, bottom = block.core
-    is_core = (x >= left) & (x < right) & (y >= top) & (y < bottom)
-    is_last_column, is_last_row = right == slide.width_px, bottom == slide.height_px
-    is_core |= (
-        (x >= left) & (y >= top) & (is_last_column | (x < right)) & (is_last_row | (y < bottom))
+    is_core = (x >= left) & (y >= top)
+    is_core &= ((x < right) | (right == slide.width_px)) & (
+        (y < bottom) | (bottom == slide.height_px)
     )
-    keep = is_core & tissue.holds(x, y)
+    is_nucleus = shapes.features[FEATURES.index("area")] * mpp**2 <= MAX_AREA_UM2
+    keep = is_core & is_nucleus & tissue.holds(x, y)
     names = [f"{slide_id}/{left}_{top}_{label}" for label in shapes.label[keep]]
     count = len(names)
     return Nuclei(
