@@ -135,7 +135,7 @@ def _check(question: TrainingQuestion) -> None:
 def _read_cohort(
     view: View, endpoint: str, blocks: tuple[FeatureBlock, ...]
 ) -> tuple[_Cohort, tuple[str, ...]]:
-    """The patients to learn from, and a note on those left out."""
+    """The patients to learn from, and notes on what is known of them and who is left out."""
     outcomes = view.sql(_OUTCOMES, endpoint=endpoint)
     if outcomes.num_rows == 0:
         endpoints = ", ".join(view.sql(_ENDPOINTS)["endpoint"].to_pylist()) or "none"
@@ -158,8 +158,14 @@ def _read_cohort(
             f"endpoint {endpoint!r} needs at least {MIN_EVENTS} events among patients with "
             f"features, got {int(cohort.is_event.sum())}"
         )
-    left_out = int((~known).sum())
-    return cohort, (f"{left_out} patients without any feature left out",) if left_out else ()
+    notes = [
+        f"{modality}: {int(has.sum())} of {int(known.sum())} patients"
+        for modality, has in zip(MODALITIES, features.present.T, strict=True)
+        if has.any()
+    ]
+    if not known.all():
+        notes.append(f"{int((~known).sum())} patients without any feature left out")
+    return cohort, tuple(notes)
 
 
 def _rows_of_folds(cohort: _Cohort, question: TrainingQuestion) -> tuple[_Folds, tuple[str, ...]]:

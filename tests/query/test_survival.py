@@ -124,6 +124,14 @@ def test_planted_signal_is_learnt(trained):
     assert (trained.patients, trained.events) == (PATIENTS, 80)
 
 
+def test_receipt_tells_how_many_patients_have_which_modality(trained):
+    assert trained.receipt.notes == (
+        "lesion: 60 of 120 patients",
+        "profile: 108 of 120 patients",
+        "clinical: 118 of 120 patients",
+    )
+
+
 def test_training_again_gives_the_same_bytes(store, trained):
     first = store.view().model("m")[1]
     assert train_survival(store, QUESTION).c_index == trained.c_index

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from tumorbase.query.tracking import track_patients
-from tumorbase.store.commit import CommitContent
+from tumorbase.store.commit import CommitContent, StagedVectors
+from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import NotFound
 from tumorbase.store.schema import METADATA
 from tumorbase.store.store import Store
@@ -214,6 +216,24 @@ def test_without_positions_lesions_are_matched_by_size(store):
         lesion("s2", "a", None, 16), lesion("s2", "b", None, 41),
     )  # fmt: skip
     assert lesions_of(only(store)) == [["s1-a", "s2-b"], ["s1-b", "s2-a"]]
+
+
+def test_alike_lesions_are_told_apart_by_their_vectors(store):
+    ids = ["s1-a", "s1-b", "s2-a", "s2-b"]
+    encoder = StoredEncoder("look-1-ab", "look", "1", "lesion", 2, "hash", "{}", False)
+    looks = np.array([[1, 0], [0, 1], [0, 1], [1, 0]], dtype=np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(looks.ravel()), 2)
+    table = pa.table({"lesion_id": ids, "patient_id": ["p"] * 4, "vector": column})
+    file = store.staging() / "looks.arrows"
+    with pa.ipc.new_stream(str(file), table.schema) as writer:
+        writer.write_table(table)
+    lesions = [lesion(name[:2], name[3:], None, 20.0) for name in ids]
+    tables = {"patient": rows("patient", [{"patient_id": "p"}]), "lesion": rows("lesion", lesions)}
+    vectors = (StagedVectors(encoder, file),)
+    store.commit(CommitContent("k", "test", "k", "1", "run", tables, vectors))
+    found = only(store)
+    assert lesions_of(found) == [["s1-a", "s2-b"], ["s1-b", "s2-a"]]
+    assert (found.receipt.encoder, found.receipt.weights_sha256) == ("look-1-ab", "hash")
 
 
 def test_patients_come_in_the_order_asked_and_unknown_ones_are_refused(store):
