@@ -20,7 +20,7 @@ test: lint
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p tumorbase
+	$(BIN)/mypy $(addprefix typings/tumorbase/,store ingest models query server)
 	$(BIN)/python -m pytest -q tests/test_layering.py tests/test_stubs.py
 
 bench: $(STAMP)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
 from tumorbase.models.encoders import EncoderSpec
 
 
@@ -16,8 +17,9 @@ class Item:
     """One thing to ingest.
 
     `key` is its identity in the store: the same key with the same content changes nothing, with
-    other content its new commit takes the place of the old one. `files` are all files whose bytes make
-    up the content; `path` is the one that messages name.
+    other content its new commit takes the place of the old one. `files` are all files whose bytes
+    make up the content; `path` is the one that messages name. `details` are what the kind's reader
+    needs to know, and travel to another process.
     """
 
     kind: str  # a key of ingest.readers.READERS
@@ -25,7 +27,7 @@ class Item:
     path: str
     files: tuple[str, ...]
     patient_id: str | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)  # what the kind's reader needs; picklable
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a source holds: items in the order in which they are to be committed, and what was refused."""
+    """What a source holds: items in the order of their commits, and what was refused."""
 
     items: tuple[Item, ...]
     rejected: tuple[Rejected, ...] = ()
@@ -46,8 +48,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class VectorRows:
-    """Vectors of one encoder, in an Arrow IPC stream file of the columns of `schema.VECTOR_ROWS[level]`
-    (for nuclei also the shape features) and `vector`, a fixed-size list of float32.
+    """Vectors of one encoder, staged in an Arrow IPC stream file.
+
+    Its columns are those of `schema.VECTOR_ROWS[level]` (for nuclei also the shape features) and
+    `vector`, a fixed-size list of float32.
     """
 
     spec: EncoderSpec

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 import uuid
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -138,7 +138,7 @@ class _Run:
         self._before = store.counts(store.view())
         self._known = store.fingerprints()
         self._rejected: list[Rejected] = []
-        self._timings: Counter[str] = Counter()
+        self._timings: defaultdict[str, float] = defaultdict(float)
         self._unchanged = 0
         self._ready: list[tuple[Item, CommitContent]] = []
         self._ready_seconds = 0.0
@@ -222,7 +222,8 @@ class _Run:
             self._refuse(rows, item, progress)
             return
         self._rejected.extend(rows.rejected)
-        self._timings.update(rows.seconds)
+        for step, seconds in rows.seconds.items():
+            self._timings[step] += seconds
         fingerprint = fingerprint_rows(fingerprint, rows)
         key = self._stored_key(item)
         if self._known.get(key) == fingerprint:

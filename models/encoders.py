@@ -17,7 +17,7 @@ LEVELS = ("lesion", "patch", "nucleus", "slide", "patient", "profile")
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """What an embedding is bound to: another name, version, weight or preprocessing is another encoder.
+    """What an embedding is bound to; where any of it differs, it is another encoder.
 
     `is_standardised` encoders yield raw measurements in their own units: the store keeps them raw,
     and queries standardise them (zero mean, unit deviation) by the cohort statistics of the commit
@@ -40,7 +40,7 @@ class EncoderSpec:
 
     @property
     def encoder_id(self) -> str:
-        """Name, version and eight digits over both hashes: the name under which vectors are stored."""
+        """Name, version and eight digits over both hashes: under this, vectors are stored."""
         both = (self.weights_sha256 + self.preprocessing_sha256).encode()
         return f"{self.name}-{self.version}-{hashlib.sha256(both).hexdigest()[:8]}"
 
@@ -71,7 +71,7 @@ ENCODERS: dict[str, tuple[str, str]] = {
 
 
 def build_encoder(name: str, **config: Any) -> Encoder:
-    """The encoder called `name`: built in, or added under the entry-point group `tumorbase.encoders`.
+    """The encoder called `name`: built in, or an entry point of the group `tumorbase.encoders`.
 
     Raises:
         ValueError: no encoder has this name; the message lists the names there are.

@@ -13,8 +13,8 @@ class LesionCrop:
 
     `image` is float32 (z, y, x), in HU for CT and in scanner units otherwise; `mask` is bool of the
     same shape, the lesion alone; `spacing_mm` is (z, y, x). `location` is the centroid's relative
-    position in the body's bounding box, (x, y, z) in [0, 1] from right, front and foot to left, back
-    and head, as far as the volume reaches.
+    position in the body's bounding box, (x, y, z) in [0, 1] from right, front and foot to left,
+    back and head, as far as the volume reaches.
     """
 
     image: np.ndarray

@@ -1,4 +1,4 @@
-"""What is asked and what is answered: frozen values that the server, the client and the CLI carry."""
+"""What is asked and what is answered: frozen values that server, client and CLI carry."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class Receipt:
     """How an answer came about, enough to get it again.
 
     `commit` is the store's state that was read; `encoder` and `weights_sha256` are empty where no
-    vector took part; `is_exact` tells an exhaustive search from one through an index; `where` is the
-    filter; `rows_searched` counts the candidates left by it; `notes` say what a reader must know,
+    vector took part; `is_exact` tells an exhaustive search from one through an index; `where` is
+    the filter; `rows_searched` counts the candidates left by it; `notes` say what a reader must know,
     such as the leave-one-out hit rate of a diagnosis.
     """
 
@@ -46,7 +46,7 @@ class SimilarQuestion:
 
 @dataclass(frozen=True)
 class Contribution:
-    """One modality's part in a patient distance: its own distance and its weight; weights sum to 1."""
+    """One modality's part in a patient distance. The weights of all parts sum to 1."""
 
     modality: str
     distance: float
@@ -55,7 +55,7 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Hit:
-    """One neighbour. `distance` is the cosine distance, in [0, 2]; `details` are its level's columns."""
+    """One neighbour: its cosine distance, in [0, 2], and its level's columns as `details`."""
 
     id: str
     patient_id: str
@@ -77,7 +77,7 @@ class Similar:
 
 @dataclass(frozen=True)
 class TrackLesion:
-    """One lesion of a track in one study. `change` is how it got there: new, matched, split, merged."""
+    """One lesion of a track in one study. `change` is new, matched, split or merged."""
 
     lesion_id: str
     study_id: str
@@ -170,7 +170,7 @@ class SurvivalCurve:
 
 @dataclass(frozen=True)
 class Score:
-    """One patient's risk: the higher, the sooner the event; its percentile among the training patients."""
+    """One patient's risk, the higher, the sooner the event, and its percentile in training."""
 
     patient_id: str
     risk: float

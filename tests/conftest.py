@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with real data and reference numbers: `$TUMORBASE_SHARED`, else beside the checkout."""
+    """Real data and reference numbers: `$TUMORBASE_SHARED`, else `shared` beside the checkout."""
     folder = Path(os.environ.get("TUMORBASE_SHARED", ROOT.parent / "shared"))
     if not (folder / "data" / "README.md").is_file():
         pytest.skip(f"real test data not found at {folder}; set TUMORBASE_SHARED")
