@@ -163,12 +163,11 @@ def _contours(path: str, named: list[tuple[str, dict[str, Any]]]) -> Contours:
         raise BadInput(path, f"nucleus {short}: expected a contour of at least three points")
     lengths = np.array([len(contour) for contour in contours], dtype=np.int64)
     try:
-        points = np.array(
-            [point for contour in contours for point in contour], dtype=np.float64
-        ).reshape(-1, 2)
+        points = np.array([point for contour in contours for point in contour], dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise BadInput(path, f"expected contours of (x, y) numbers: {error}") from error
-    if len(points) != lengths.sum():
+    points = points.reshape(-1, 2) if not len(points) else points
+    if points.shape != (lengths.sum(), 2):
         raise BadInput(path, "expected contours of (x, y) points, got points of another length")
     if not np.isfinite(points).all():
         raise BadInput(path, "expected finite contours, got NaN or infinity")

@@ -166,7 +166,8 @@ def _lattice_points(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, n
     edge = np.repeat(np.arange(len(span)), span + 1)
     step = np.arange(len(edge)) - np.repeat(np.cumsum(span + 1) - span - 1, span + 1)
     share = step / np.maximum(span[edge], 1)
-    pixel = np.rint(starts[edge] + (ends - starts)[edge] * share[:, None]).astype(np.int64)
+    # Halves up, not to even: a nucleus must not change with the place of its canvas.
+    pixel = starts[edge] + np.floor((ends - starts)[edge] * share[:, None] + 0.5).astype(np.int64)
     return pixel[:, 1], pixel[:, 0]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import pickle
+import struct
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +30,18 @@ from tumorbase.store.errors import BadInput
 SUFFIXES = (".h5", ".hdf5", ".pt")
 CHUNK_ROWS = 16_384
 UM_PER_PX_AT_1X = 10.0
+# What the restricted unpickler raises on bytes that are no pickle, or one of other things.
+_UNPICKLING_ERRORS = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
 _CLAM_FOLDERS = ("h5_files", "pt_files")  # inside of the folder that names the set
 
 
@@ -222,10 +236,14 @@ def _of_tensor(path: str) -> _Features:
     import torch  # slow to load, and most sets are .h5
 
     try:
-        tensor = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # of the pickle's protocol; it fails or not
+            tensor = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
+    except _UNPICKLING_ERRORS as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInput(path, f"not a tensor that is safe to load: {first_line}") from error
     if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
