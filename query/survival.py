@@ -146,7 +146,7 @@ def _read_cohort(
         raise NotEnoughData("the store has no lesion, slide, profile or covariate to learn from")
     patient_ids = outcomes["patient_id"].to_pylist()
     features = patient_features(view, blocks, patient_ids)
-    known = features.present.any(axis=1)
+    known = np.asarray(features.present.any(axis=1))
     cohort = _Cohort(
         [patient_id for patient_id, keep in zip(patient_ids, known, strict=True) if keep],
         outcomes["time_days"].to_numpy()[known],

@@ -20,7 +20,7 @@ from tumorbase.store.view import View
 
 # Place and size of measured lesions are compared as such, not as a vector.
 _NOT_COMPARED = "measurement"
-_NOTE = "a lesion that a study does not list counts as gone there"
+_NOTE = "a lesion that a study does not list counts as gone there, one that it lists first as new"
 
 _PATIENTS = "SELECT patient_id FROM patient"
 
