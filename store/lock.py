@@ -34,7 +34,11 @@ class StoreLock:
                 "ask through its server with --server HOST:PORT, or wait until it is done"
             ) from None
         self._descriptor: int | None = descriptor
-        self.describe(f"process {os.getpid()}")
+        try:
+            self.describe(f"process {os.getpid()}")
+        except OSError:  # a full disk
+            self.release()
+            raise
 
     def describe(self, owner: str) -> None:
         """Write who holds the store, such as `process 12 (serving on 127.0.0.1:50051)`."""

@@ -7,7 +7,8 @@ import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,11 +21,13 @@ import pyarrow as pa
 
 from tumorbase.store.check import CheckReport, Problem, find_problems
 from tumorbase.store.commit import CommitContent, StoredModel
+from tumorbase.store.commit_cache import CommitCache
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import (
     InvalidRequest,
     NoStore,
     NotFound,
+    StoreBusy,
     StoreDamaged,
     StoreNotWritable,
     StoreVersion,
@@ -32,7 +35,6 @@ from tumorbase.store.errors import (
 from tumorbase.store.lock import StoreLock
 from tumorbase.store.metadata import create_tables
 from tumorbase.store.schema import METADATA
-from tumorbase.store.vector_cache import VectorCache
 from tumorbase.store.vectors import VectorTables, Written
 from tumorbase.store.view import View
 
@@ -42,6 +44,8 @@ METADATA_FILE = "metadata.duckdb"
 VECTOR_FOLDER = "vectors"
 STAGING_FOLDER = "staging"
 CACHE_BYTES = 2 * 1024**3
+# Full, read-only, over a quota, over the file size that is allowed.
+DISK_ERRNOS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG)
 
 _LAST_COMMIT = "SELECT coalesce(max(commit_id), 0) FROM main.commits"
 _SUPERSEDE = """
@@ -95,18 +99,21 @@ class Store:
         self.path = path
         self._lock = lock
         self._writing = threading.Lock()
-        self._cache = VectorCache(CACHE_BYTES)
+        self._cache = CommitCache(CACHE_BYTES)
         self._needs_recovery = True
         try:
             self._connection = duckdb.connect(
                 str(path / METADATA_FILE), read_only=self.is_read_only
             )
-        except (duckdb.IOException, duckdb.Error) as error:
+        except duckdb.Error as error:
+            if "lock on file" in str(error):  # an owner's, where this process may not write ours
+                raise StoreBusy(f"store {path} is in use: {error}") from error
             raise StoreDamaged(f"store {path}: cannot read {METADATA_FILE}: {error}") from error
         self._tables = VectorTables(path / VECTOR_FOLDER)
         if not self.is_read_only:
             shutil.rmtree(path / STAGING_FOLDER, ignore_errors=True)
-            self._recover()
+            with self._disk_errors():
+                self._recover()
 
     @classmethod
     def create(cls, path: str | Path) -> Store:
@@ -122,14 +129,15 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             draft = Path(mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-            draft.chmod(0o755)
-            (draft / VECTOR_FOLDER).mkdir()
-            with duckdb.connect(str(draft / METADATA_FILE)) as connection:
-                connection.execute(create_tables())
-            (draft / FORMAT_FILE).write_text(json.dumps({"format_version": FORMAT_VERSION}) + "\n")
-            draft.rename(path)  # the store appears whole or not at all
         except OSError as error:
             raise StoreNotWritable(f"cannot make a store at {path}: {error.strerror}") from error
+        try:
+            _lay_out(draft)
+            draft.rename(path)  # the store appears whole or not at all
+        except (OSError, duckdb.Error) as error:
+            raise StoreNotWritable(f"cannot make a store at {path}: {error}") from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
         return cls.open(path)
 
     @classmethod
@@ -235,12 +243,8 @@ class Store:
             self._recover_if_needed()
             numbered = list(enumerate(contents, self.last_commit() + 1))
             self._needs_recovery = True  # vectors lie orphaned until the transaction is through
-            try:
+            with self._disk_errors():
                 self._write_metadata(numbered, self._append_vectors(numbered))
-            except (duckdb.Error, OSError, RuntimeError) as error:
-                if not _is_disk_error(error):
-                    raise
-                raise StoreNotWritable(f"cannot write to store {self.path}: {error}") from error
             self._needs_recovery = False
             return [commit_id for commit_id, _ in numbered]
 
@@ -260,14 +264,16 @@ class Store:
         """
         if not name.strip():
             raise InvalidRequest("a snapshot needs a name")
-        if name in self.snapshots():
-            raise InvalidRequest(f"snapshot {name!r} exists; snapshots do not change")
         self._require_writable()
-        commit = self.last_commit()
-        self._connection.cursor().execute(
-            "INSERT INTO main.snapshots VALUES ($name, $commit, $now)",
-            {"name": name, "commit": commit, "now": _now()},
-        )
+        with self._writing:  # of two that ask for one name at once, one is refused
+            if name in self.snapshots():
+                raise InvalidRequest(f"snapshot {name!r} exists; snapshots do not change")
+            commit = self.last_commit()
+            with self._transaction() as cursor:
+                cursor.execute(
+                    "INSERT INTO main.snapshots VALUES ($name, $commit, $now)",
+                    {"name": name, "commit": commit, "now": _now()},
+                )
         return commit
 
     def snapshots(self) -> dict[str, int]:
@@ -282,35 +288,39 @@ class Store:
         summary: Mapping[str, Any],
         quarantined: list[tuple[str, str]],
     ) -> None:
-        """Write down what a run of ingest did, and what it refused (path, reason)."""
+        """Write down what a run of ingest did, and what it refused (path, reason).
+
+        Raises:
+            StoreNotWritable: the disk is full or read-only.
+        """
         now = _now()
-        cursor = self._connection.cursor()
-        cursor.begin()
-        cursor.execute(
-            "INSERT INTO main.runs VALUES ($run_id, $started_at, $now, $summary)",
-            {
-                "run_id": run_id,
-                "started_at": started_at,
-                "now": now,
-                "summary": json.dumps(summary),
-            },
-        )
-        if quarantined:
-            cursor.executemany(
-                "INSERT INTO main.quarantine VALUES ($1, $2, $3, $4)",
-                [[run_id, path, reason, now] for path, reason in quarantined],
+        run = {"run_id": run_id, "started_at": started_at, "now": now}
+        with self._transaction() as cursor:
+            cursor.execute(
+                "INSERT INTO main.runs VALUES ($run_id, $started_at, $now, $summary)",
+                {**run, "summary": json.dumps(summary)},
             )
-        cursor.commit()
+            if quarantined:
+                cursor.executemany(
+                    "INSERT INTO main.quarantine VALUES ($1, $2, $3, $4)",
+                    [[run_id, path, reason, now] for path, reason in quarantined],
+                )
 
     def compact(self) -> None:
         """Tidy up after many small commits; what views see stays the same."""
-        with self._writing:
+        with self._writing, self._disk_errors():
             self._tables.compact()
 
     def staging(self) -> Path:
-        """The folder for files on their way into a commit; emptied when the store is opened."""
+        """The folder for files on their way into a commit; emptied when the store is opened.
+
+        Raises:
+            StoreNotWritable: the disk is full or read-only.
+        """
+        self._require_writable()
         folder = self.path / STAGING_FOLDER
-        folder.mkdir(exist_ok=True)
+        with self._disk_errors():
+            folder.mkdir(exist_ok=True)
         return folder
 
     def check(self, repair: bool = False) -> CheckReport:
@@ -368,19 +378,18 @@ class Store:
     def _withdraw(self, problems: list[Problem]) -> None:
         """Undo damaged commits and delete what belongs to none."""
         damaged = sorted({problem.commit_id for problem in problems if problem.commit_id})
-        cursor = self._connection.cursor()
-        cursor.begin()
-        for commit in damaged:
-            for name in (*METADATA, "models", "commit_vectors"):
-                cursor.execute(
-                    f"DELETE FROM main.{name} WHERE commit_id = $commit", {"commit": commit}
-                )
-            cursor.execute(_UNSUPERSEDE, {"commit": commit})
-            cursor.execute(_WITHDRAW, {"commit": commit})
-        cursor.commit()
-        for level, encoder_id in self._tables.names():
+        with self._transaction() as cursor:
             for commit in damaged:
-                self._tables.delete_commit(level, encoder_id, commit)
+                for name in (*METADATA, "models", "commit_vectors"):
+                    cursor.execute(
+                        f"DELETE FROM main.{name} WHERE commit_id = $commit", {"commit": commit}
+                    )
+                cursor.execute(_UNSUPERSEDE, {"commit": commit})
+                cursor.execute(_WITHDRAW, {"commit": commit})
+        with self._disk_errors():
+            for level, encoder_id in self._tables.names():
+                for commit in damaged:
+                    self._tables.delete_commit(level, encoder_id, commit)
         self._cache.clear()
 
     def _recover_if_needed(self) -> None:
@@ -395,7 +404,33 @@ class Store:
 
     def _require_writable(self) -> None:
         if self.is_read_only:
-            raise StoreNotWritable(f"store {self.path} lies on a disk that cannot be written")
+            raise StoreNotWritable(
+                f"store {self.path} lies on a disk that is full or cannot be written"
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor whose statements all come into force at the end, or none."""
+        cursor = self._connection.cursor()
+        with self._disk_errors():
+            cursor.begin()
+            try:
+                yield cursor
+                cursor.commit()
+            except BaseException:
+                with suppress(duckdb.TransactionException):  # ended already, if the commit failed
+                    cursor.rollback()
+                raise
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        """Raises StoreNotWritable for what the databases raise on a full or read-only disk."""
+        try:
+            yield
+        except (duckdb.Error, OSError, RuntimeError) as error:
+            if not _is_disk_error(error):
+                raise
+            raise StoreNotWritable(f"cannot write to store {self.path}: {error}") from error
 
     def _append_vectors(self, numbered: list[tuple[int, CommitContent]]) -> list[_Appended]:
         """Stream the staged vectors in, one write for each vector table."""
@@ -412,9 +447,7 @@ class Store:
     def _write_metadata(
         self, numbered: list[tuple[int, CommitContent]], appended: list[_Appended]
     ) -> None:
-        cursor = self._connection.cursor()
-        cursor.begin()
-        try:
+        with self._transaction() as cursor:
             by_table: dict[str, list[pa.Table]] = {}
             for commit_id, content in numbered:
                 _insert_commit(cursor, commit_id, content)
@@ -426,15 +459,20 @@ class Store:
                 _insert_rows(cursor, name, pa.concat_tables(tables))
             for encoder, commit_id, written in appended:
                 _insert_vectors(cursor, commit_id, encoder, written)
-            cursor.commit()
-        except BaseException:
-            cursor.rollback()
-            raise
 
     def _scalar(self, query: str) -> Any:
         row = self._connection.cursor().execute(query).fetchone()
         assert row is not None
         return row[0]
+
+
+def _lay_out(folder: Path) -> None:
+    """The files of an empty store."""
+    folder.chmod(0o755)
+    (folder / VECTOR_FOLDER).mkdir()
+    with duckdb.connect(str(folder / METADATA_FILE)) as connection:
+        connection.execute(create_tables())
+    (folder / FORMAT_FILE).write_text(json.dumps({"format_version": FORMAT_VERSION}) + "\n")
 
 
 def _insert_commit(
@@ -504,7 +542,7 @@ def _now() -> datetime:
 
 def _is_disk_error(error: Exception) -> bool:
     """Whether the disk is full or read-only; LanceDB and DuckDB say so only in their messages."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in DISK_ERRNOS:
         return True
     text = str(error).lower()
     return any(
@@ -514,6 +552,10 @@ def _is_disk_error(error: Exception) -> bool:
             "os error 28",
             "read-only file system",
             "os error 30",
+            "file too large",
+            "os error 27",
+            "quota exceeded",
+            "os error 122",
             "could not write all bytes",
         )
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -46,11 +48,14 @@ class VectorTables:
     def __init__(self, folder: Path) -> None:
         self._database = lancedb.connect(str(folder))
         self._handles: dict[str, lancedb.table.Table] = {}
+        self._guard = threading.Lock()  # held to begin or end a reading, and to compact
+        self._readings = 0
 
     def names(self) -> list[tuple[str, str]]:
         """(level, encoder_id) of every table there is."""
         found = self._database.list_tables(limit=100_000).tables
-        return [(level, encoder) for level, encoder in (name.split("__", 1) for name in found)]
+        names = [(level, encoder) for level, encoder in (name.split("__", 1) for name in found)]
+        return [name for name in names if self._exists(*name)]
 
     def append(
         self, level: str, encoder_id: str, files: Sequence[tuple[int, Path]]
@@ -81,15 +86,18 @@ class VectorTables:
         self, level: str, encoder_id: str, commit_id: int, columns: list[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Rows of commits up to `commit_id`, superseded ones too, in the order of writing."""
-        query = self._table(level, encoder_id).search().where(col("commit_id") <= lit(commit_id))
-        if columns is not None:
-            query = query.select(["commit_id", *columns])
-        yield from query.limit(None).to_batches(SCAN_ROWS)
+        with self._reading():
+            table = self._table(level, encoder_id)
+            query = table.search().where(col("commit_id") <= lit(commit_id))
+            if columns is not None:
+                query = query.select(["commit_id", *columns])
+            yield from query.limit(None).to_batches(SCAN_ROWS)
 
     def find(self, level: str, encoder_id: str, column: str, value: str) -> pa.Table:
         """All rows whose `column` has this value, of every commit."""
         is_it = col(column) == lit(value)
-        return self._table(level, encoder_id).search().where(is_it).limit(None).to_arrow()
+        with self._reading():
+            return self._table(level, encoder_id).search().where(is_it).limit(None).to_arrow()
 
     def schema(self, level: str, encoder_id: str) -> pa.Schema:
         """Columns of a table, `commit_id` first."""
@@ -100,7 +108,7 @@ class VectorTables:
         result = self._table(level, encoder_id).delete(
             (col("commit_id") == lit(commit_id)).to_sql()
         )
-        return result.num_deleted_rows
+        return result.num_deleted_rows  # type: ignore[attr-defined]
 
     def delete_after(self, commit_id: int) -> int:
         """Delete what a process left that died before its commit; how many rows there were."""
@@ -109,25 +117,49 @@ class VectorTables:
             table = self._table(level, encoder_id)
             orphans = (col("commit_id") > lit(commit_id)).to_sql()
             if table.count_rows(orphans):
-                deleted += table.delete(orphans).num_deleted_rows
+                deleted += table.delete(orphans).num_deleted_rows  # type: ignore[attr-defined]
         return deleted
 
     def compact(self) -> None:
         """Merge the small fragments that many small commits leave, and drop the versions before.
 
-        Time travel goes by commit numbers in the rows, so no older version is ever read.
+        Time travel goes by commit numbers in the rows, so no older version is ever read again. Left
+        to another time while somebody reads: files would vanish that a scan has still to come to.
         """
-        for level, encoder_id in self.names():
-            table = self._table(level, encoder_id)
-            if table.stats()["fragment_stats"]["num_fragments"] >= _COMPACT_FRAGMENTS:  # type: ignore[index]
-                # Not 0, of which LanceDB warns: another process might be reading. Here none may.
-                table.optimize(cleanup_older_than=timedelta(milliseconds=1))
+        with self._guard:
+            if self._readings:
+                return
+            for level, encoder_id in self.names():
+                table = self._table(level, encoder_id)
+                if table.stats()["fragment_stats"]["num_fragments"] >= _COMPACT_FRAGMENTS:  # type: ignore[index]
+                    # Not 0, of which LanceDB warns: another process might read. Here none may.
+                    table.optimize(cleanup_older_than=timedelta(milliseconds=1))
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._guard:
+            self._readings += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._readings -= 1
 
     def _table(self, level: str, encoder_id: str) -> lancedb.table.Table:
         name = f"{level}__{encoder_id}"
         if name not in self._handles:
             self._handles[name] = self._database.open_table(name)
         return self._handles[name]
+
+    def _exists(self, level: str, encoder_id: str) -> bool:
+        """Whether a table that is listed is one: a process may have died while it made it."""
+        try:
+            self._table(level, encoder_id)
+        except ValueError as error:
+            if "was not found" not in str(error):
+                raise
+            return False
+        return True
 
     def _open_or_create(
         self, level: str, encoder_id: str, schema: pa.Schema

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tumorbase.store.commit_cache import CommitCache
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import NotFound
 from tumorbase.store.metadata import visible_query
 from tumorbase.store.schema import ID_COLUMN, METADATA
 from tumorbase.store.statistics import VectorStatistics, merge_statistics
-from tumorbase.store.vector_cache import VectorCache
 from tumorbase.store.vectors import VectorTables, vector_matrix
+
+T = TypeVar("T")
 
 _ENCODERS = """
 SELECT DISTINCT e.* FROM main.encoders e
@@ -59,6 +60,11 @@ class Vectors:
     raw: np.ndarray
     matrix: np.ndarray
 
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        return int(self.rows.nbytes + self.raw.nbytes + self.matrix.nbytes)
+
 
 class View:
     """A store as of one commit. Safe to use from one thread at a time; make one a request."""
@@ -68,7 +74,7 @@ class View:
         connection: duckdb.DuckDBPyConnection,
         tables: VectorTables,
         commit_id: int,
-        cache: VectorCache,
+        cache: CommitCache,
     ) -> None:
         self._connection = connection
         self._tables = tables
@@ -87,10 +93,17 @@ class View:
         """All visible rows of a metadata table, with event_time and known_at filled in."""
         if name not in METADATA:
             raise NotFound("table", name)
-        return self.sql(f"FROM {name}")
+        return self.remembered(("table", name), lambda: self.sql(f"FROM {name}"))
+
+    def remembered(self, name: Hashable, load: Callable[[], T]) -> T:
+        """What `load` made of this commit, kept for later views of it while it fits."""
+        return self._cache.get((self.commit_id, name), load)
 
     def encoders(self, level: str = "") -> list[StoredEncoder]:
         """Encoders of which vectors are visible, of one level or of all."""
+        return list(self.remembered(("encoders", level), lambda: self._encoders(level)))
+
+    def _encoders(self, level: str) -> list[StoredEncoder]:
         found = self._connection.execute(_ENCODERS, {"level": level, "commit": self.commit_id})
         columns = [column[0] for column in found.description or []]
         rows = [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
@@ -116,6 +129,10 @@ class View:
         Raises:
             NotFound: it has none.
         """
+        name = ("statistics", encoder.level, encoder.encoder_id)
+        return self.remembered(name, lambda: self._statistics(encoder))
+
+    def _statistics(self, encoder: StoredEncoder) -> VectorStatistics:
         arguments = {
             "encoder": encoder.encoder_id,
             "level": encoder.level,
@@ -140,8 +157,7 @@ class View:
 
     def vectors(self, encoder: StoredEncoder) -> Vectors:
         """All visible vectors of an encoder, in memory; kept for the next call while they fit."""
-        key = (encoder.level, encoder.encoder_id, self.commit_id)
-        return self._cache.get(key, lambda: self._load(encoder))
+        return self.remembered(_vectors_name(encoder), lambda: self._load(encoder))
 
     def scan(
         self, encoder: StoredEncoder, columns: list[str] | None = None
@@ -154,7 +170,13 @@ class View:
 
     def find(self, encoder: StoredEncoder, identifier: str) -> pa.Table:
         """The visible row of one id with its vector: a table of one row, or of none."""
-        return self._find(encoder, ID_COLUMN[encoder.level], identifier)
+        if not self._cache.has((self.commit_id, _vectors_name(encoder))):
+            return self._find(encoder, ID_COLUMN[encoder.level], identifier)
+        loaded = self.vectors(encoder)
+        is_it = pc.equal(loaded.rows[ID_COLUMN[encoder.level]], identifier)
+        raw = pa.array(loaded.raw[is_it.to_numpy()].ravel())
+        vector = pa.FixedSizeListArray.from_arrays(raw, encoder.dim)
+        return loaded.rows.filter(is_it).append_column("vector", vector)
 
     def of_patient(self, encoder: StoredEncoder, patient_id: str) -> pa.Table:
         """The visible rows of one patient with their vectors."""
@@ -180,8 +202,11 @@ class View:
             raise NotFound("model", name)
         return found
 
-    @cached_property
+    @property
     def _visible_commits(self) -> pa.Array:
+        return self.remembered("visible commits", self._read_visible_commits)
+
+    def _read_visible_commits(self) -> pa.Array:
         found = self._connection.execute(_VISIBLE_COMMITS, {"commit": self.commit_id})
         return found.to_arrow_table()["commit_id"].combine_chunks()
 
@@ -197,3 +222,7 @@ class View:
         )
         raw = vector_matrix(table["vector"])
         return Vectors(encoder, table.drop_columns(["vector"]), raw, self.comparable(encoder, raw))
+
+
+def _vectors_name(encoder: StoredEncoder) -> tuple[str, str, str]:
+    return ("vectors", encoder.level, encoder.encoder_id)

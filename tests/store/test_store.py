@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -192,3 +193,36 @@ def test_unknown_commits_and_snapshots_are_refused(store):
         store.view(5)
     with pytest.raises(NotFound, match="snapshot 'x'"):
         store.view(snapshot="x")
+
+
+def test_a_table_that_a_process_died_making_is_none(store):
+    unfinished = store.path / "vectors" / "lesion__size-1-abc.lance"
+    (unfinished / "data").mkdir(parents=True)
+    store.close()
+    with Store.open(store.path) as again:
+        assert again.check().is_clean
+        put(again, "a", ["l1"])
+        assert ids_of(again) == {"l1"}
+
+
+def test_compaction_waits_for_those_who_read(store):
+    for number in range(30):
+        put(store, f"k{number}", [f"l{number}"])
+    reading = store.view().scan(ENCODER)
+    rows = len(next(reading))
+    before = sorted(path.name for path in store.path.rglob("*.lance"))
+    store.compact()
+    assert sorted(path.name for path in store.path.rglob("*.lance")) == before
+    assert rows + sum(len(batch) for batch in reading) == 30
+    store.compact()
+    assert len(list(store.path.rglob("*.lance"))) < len(before)
+    assert len(ids_of(store)) == 30
+
+
+def test_of_two_snapshots_of_one_name_at_once_one_is_refused(store):
+    put(store, "a", ["l1"])
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(store.snapshot, "paper") for _ in range(8)]
+    assert sorted(type(future.exception()) is InvalidRequest for future in asked) == [
+        False, *[True] * 7
+    ]  # fmt: skip
