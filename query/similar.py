@@ -46,8 +46,8 @@ def similar(view: View, question: SimilarQuestion) -> Similar:
     for rows, matrix in _candidates(view, encoder):
         allowed = _allowed(view, question, rows, patient_id)
         searched += int(allowed.sum())
-        best = [_nearest(pa.concat_tables([*best, _with_distance(rows, matrix, query, allowed)]),
-                         encoder.level, question.limit)]  # fmt: skip
+        closest = _closest(rows, matrix @ query, allowed, question.limit)
+        best = [_nearest(pa.concat_tables([*best, closest]), encoder.level, question.limit)]
     described = describe_rows(view, question.level, best[0]) if best else None
     return Similar(
         level=question.level,
@@ -152,12 +152,14 @@ def _differ(column: pa.ChunkedArray, value: str) -> np.ndarray:
     return pc.not_equal(column, value).fill_null(True).to_numpy()
 
 
-def _with_distance(
-    rows: pa.Table, matrix: np.ndarray, query: np.ndarray, allowed: np.ndarray
-) -> pa.Table:
+def _closest(rows: pa.Table, cosines: np.ndarray, allowed: np.ndarray, limit: int) -> pa.Table:
     picked = np.flatnonzero(allowed)
     # Rounding can bring the cosine of equal vectors a little over 1.
-    distances = np.clip(1.0 - matrix @ query, 0.0, 2.0)[picked]
+    distances = np.clip(1.0 - cosines[picked], 0.0, 2.0)
+    if len(picked) > limit:
+        # Ties with the last one stay: their ids decide.
+        is_close = distances <= np.partition(distances, limit - 1)[limit - 1]
+        picked, distances = picked[is_close], distances[is_close]
     return rows.take(picked).append_column("distance", pa.array(distances.astype(np.float64)))
 
 
