@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tumorbase.ingest.cohort import plan_cohort
 from tumorbase.ingest.guess import guess_sources
+from tumorbase.ingest.imported_nuclei import leave_nuclei_to_import
 from tumorbase.ingest.item import Context, Item, Plan, Rejected
 from tumorbase.ingest.patient_names import patient_of_file
 from tumorbase.ingest.readers import PLANNERS, planner_of
@@ -40,7 +41,7 @@ def plan(paths: Sequence[Path], source: str | None, context: Context) -> tuple[P
             planned, context = _plan_source(name, found, context)
             items.extend(planned.items)
             rejected.extend(planned.rejected)
-    return Plan(tuple(items), tuple(rejected)), context
+    return leave_nuclei_to_import(Plan(tuple(items), tuple(rejected))), context
 
 
 def _plan_source(source: str, paths: list[Path], context: Context) -> tuple[Plan, Context]:

@@ -35,7 +35,7 @@ DEFAULT_ENCODERS = ("stain-texture",)
 
 def read_slide(item: Item, context: Context) -> ItemRows:
     """Rows of one slide or tile: slide, patches with tissue, slide vector, and nuclei where it is
-    fine enough (0.6 um a pixel).
+    fine enough (0.6 um a pixel) and no file of nuclei is imported with it.
 
     Patches are `context.patch_px` at `context.patch_mpp`; those of a coarser slide are at its own
     mpp. A slide without tissue has its row, no patch and no vector.
@@ -55,7 +55,8 @@ def read_slide(item: Item, context: Context) -> ItemRows:
         seconds = {"encode": 0.0}
         for encoder in patch_encoders(context.encoders):
             rows.vectors += stage_patches(slide, grid, tissue, encoder, ids, context, seconds)
-        rows.vectors += stage_slide_nuclei(slide, tissue, ids, context, seconds)
+        if not item.details.get("has_imported_nuclei"):
+            rows.vectors += stage_slide_nuclei(slide, tissue, ids, context, seconds)
     seconds["read"] = perf_counter() - started - seconds["encode"]
     rows.seconds = seconds
     return rows

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from tumorbase.ingest import slide_nuclei
 from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.ingest.patient_names import patient_of_file
+from tumorbase.ingest.planning import plan
 from tumorbase.ingest.slides import plan_slides, read_slide
 from tumorbase.store.errors import BadInput
 from tumorbase.store.schema import VECTOR_ROWS
@@ -24,7 +25,7 @@ NUCLEUS_BLUE = (90, 60, 140)
 
 
 def patient_of(name: str) -> str:
-    return patient_of_file(name, ())
+    return patient_of_file(name, frozenset())
 
 
 def slide_item(path: Path) -> Item:
@@ -255,3 +256,29 @@ def test_a_slide_of_no_patient_is_refused(tmp_path: Path) -> None:
     item = Item("slide", "slide:a", str(tmp_path / "a.png"), (), None, {"slide_id": "a"})
     with pytest.raises(BadInput, match="patient"):
         read_slide(item, Context(tmp_path, mpp=0.5))
+
+
+def test_nuclei_of_a_file_replace_segmentation(shared: Path, tmp_path: Path) -> None:
+    folder, staging = tmp_path / "in", tmp_path / "staging"
+    folder.mkdir()
+    staging.mkdir()
+    shutil.copy(shared / "data/pathology/tiles/histo.jpg", folder / "S1.jpg")
+    (folder / "S1.json").write_text('{"mag": 40, "nuc": {}}')
+    context = Context(staging, mpp=0.5)
+    planned, _ = plan([folder / "S1.jpg", folder / "S1.json"], None, context)
+    (item,) = [item for item in planned.items if item.kind == "slide"]
+    rows = read_slide(item, context)
+    assert {vectors.spec.level for vectors in rows.vectors} == {"patch", "slide"}
+
+
+@pytest.mark.parametrize(
+    ("name", "patient"),
+    [
+        ("P1.second.svs", "P1"),
+        ("TCGA-2F-A9KO-01Z-00-DX1.195576CF.svs", "TCGA-2F-A9KO"),
+        ("TCGA-2F-A9KO1.svs", "TCGA-2F-A9KO1"),
+    ],
+)
+def test_a_slide_is_of_the_patient_in_its_name(tmp_path: Path, name: str, patient: str) -> None:
+    (tmp_path / name).write_text("x")
+    assert slide_item(tmp_path / name).patient_id == patient
