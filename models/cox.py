@@ -12,6 +12,7 @@ DENSE_L1_RATIO = 0.05  # for many small effects
 SPARSE_L1_RATIO = 0.5  # for few large ones
 CLEAR_GAIN_ERRORS = 2.0  # standard errors by which the sparse model must be better to be taken
 INNER_FOLDS = 5
+SMALLEST_EFFECT = 1e-12
 LEAST_EVENTS = 5
 
 
@@ -157,7 +158,9 @@ def _best_of_path(
         likelihood[fold] = log_partial_likelihood(time_days, is_event, risks)
         likelihood[fold] -= log_partial_likelihood(times, events, risks[seen])
     chosen = int(likelihood.sum(axis=0).argmax())
-    return _Candidate(l1_ratio, float(penalties[chosen]), path[chosen], likelihood[:, chosen])
+    # Where the penalty leaves nothing, rounding may leave something: that is no effect.
+    coefficients = np.where(np.abs(path[chosen]) < SMALLEST_EFFECT, 0.0, path[chosen])
+    return _Candidate(l1_ratio, float(penalties[chosen]), coefficients, likelihood[:, chosen])
 
 
 def _feature_statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

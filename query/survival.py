@@ -75,6 +75,8 @@ def train_survival(store: Store, question: TrainingQuestion) -> Trained:
     indices, held_out = _cross_validate(cohort, folds, question.seed)
     cox = _fit(cohort, np.arange(len(cohort.patient_ids)), question.seed)
     risks = np.sort(cox_risk(cox, cohort.features))
+    if not cox.coefficients.any():
+        notes = (*notes, "no feature predicts better than none: all risks are equal")
     trained = Trained(
         model=question.name,
         architecture=question.architecture,

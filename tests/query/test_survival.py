@@ -132,6 +132,27 @@ def test_receipt_tells_how_many_patients_have_which_modality(trained):
     )
 
 
+def test_receipt_says_when_nothing_predicts(tmp_path):
+    rng = np.random.default_rng(3)
+    ids = [f"q{index}" for index in range(60)]
+    age, days = rng.normal(size=60), rng.exponential(100, 60)
+    tables = {
+        "patient": rows("patient", [{"patient_id": patient} for patient in ids]),
+        "fact": rows("fact", [
+            {"patient_id": patient, "name": "age", "number": age[row]}
+            for row, patient in enumerate(ids)]),
+        "outcome": rows("outcome", [
+            {"patient_id": patient, "endpoint": "OS", "time_days": days[row], "is_event": True}
+            for row, patient in enumerate(ids)]),
+    }  # fmt: skip
+    with Store.create(tmp_path / "store") as store:
+        store.commit(CommitContent("all", "test", "all", "1", "run", tables))
+        notes = train_survival(store, QUESTION).receipt.notes
+        assert any("no feature predicts" in note for note in notes)
+        with pytest.raises(NotEnoughData, match="one risk group"):
+            risk_groups(store.view(), "m")
+
+
 def test_training_again_gives_the_same_bytes(store, trained):
     first = store.view().model("m")[1]
     assert train_survival(store, QUESTION).c_index == trained.c_index
