@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tumorbase.query.level_columns import align, covariates
-from tumorbase.query.point_in_time import KNOWN
+from tumorbase.query.point_in_time import KNOWN, in_utc, known_patients
 from tumorbase.query.similar import choose_encoder
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import InvalidRequest
@@ -25,11 +25,6 @@ QUALIFY row_number() OVER (
     PARTITION BY patient_id, endpoint ORDER BY known_at DESC, event_time DESC, time_days) = 1
 ORDER BY endpoint
 """
-# A patient of whom nothing was known yet was not known either.
-_KNOWN_PATIENTS = " UNION ".join(
-    f"SELECT patient_id FROM {table} WHERE {KNOWN}"
-    for table in ("fact", "outcome", "diagnosis", "lesion", "series", "slide", "profile")
-)
 
 
 def export_level(view: View, level: str, as_of: datetime | None = None) -> pa.RecordBatchReader:
@@ -46,6 +41,7 @@ def export_level(view: View, level: str, as_of: datetime | None = None) -> pa.Re
     """
     if level not in EXPORT_LEVELS:
         raise InvalidRequest(f"level must be one of {', '.join(EXPORT_LEVELS)}, got {level!r}")
+    as_of = in_utc(as_of)
     if level == "patient":
         return _patients(view, as_of).to_reader()
     if level in _IN_METADATA:
@@ -57,7 +53,7 @@ def _described(view: View, level: str, as_of: datetime | None) -> pa.Table:
     rows = view.sql(f"FROM {level} WHERE {KNOWN} ORDER BY {level}_id", as_of=as_of)
     if not view.encoders(level):
         return rows
-    encoder = choose_encoder(view, level, "")
+    encoder = choose_encoder(view, level)
     vectors = view.vectors(encoder)
     features = _feature_table(encoder, vectors.rows[f"{level}_id"], vectors.raw, f"{level}_id")
     columns = {name: rows[name] for name in rows.column_names}
@@ -76,9 +72,7 @@ def _feature_table(
 
 def _patients(view: View, as_of: datetime | None) -> pa.Table:
     table = covariates(view, as_of)
-    if as_of is not None:
-        known = view.sql(_KNOWN_PATIENTS, as_of=as_of)["patient_id"].combine_chunks()
-        table = table.filter(pc.is_in(table["patient_id"], known))
+    table = table.filter(pc.is_in(table["patient_id"], known_patients(view, as_of)))
     outcomes = view.sql(_OUTCOMES, as_of=as_of)
     columns = {name: table[name] for name in table.column_names}
     for endpoint in pc.unique(outcomes["endpoint"]).to_pylist():
@@ -91,7 +85,7 @@ def _patients(view: View, as_of: datetime | None) -> pa.Table:
 def _slide_parts(view: View, level: str, as_of: datetime | None) -> pa.RecordBatchReader:
     if not view.encoders(level):
         return VECTOR_ROWS[level].empty_table().to_reader()
-    encoder = choose_encoder(view, level, "")
+    encoder = choose_encoder(view, level)
     slides = view.sql(f"SELECT slide_id FROM slide WHERE {KNOWN}", as_of=as_of)["slide_id"]
     known = slides.combine_chunks()
     schema = view.vector_schema(encoder)

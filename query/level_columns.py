@@ -13,10 +13,13 @@ from tumorbase.store.view import View
 
 # Levels whose rows are described in a metadata table as well.
 _DESCRIBED = {"lesion", "slide", "profile"}
+# The latest fact of each name; of one restated for the same time, what was learned last.
 _FACTS = f"""
-SELECT patient_id, name, number, text FROM fact WHERE {KNOWN}
+SELECT patient_id, name, number, text,
+    name NOT IN (SELECT name FROM fact WHERE number IS NULL AND {KNOWN}) AS is_number
+FROM fact WHERE {KNOWN}
 QUALIFY row_number() OVER (
-    PARTITION BY patient_id, name ORDER BY known_at DESC, event_time DESC, number, text) = 1
+    PARTITION BY patient_id, name ORDER BY event_time DESC, known_at DESC, number, text) = 1
 ORDER BY name
 """
 _PATIENTS = "SELECT patient_id FROM patient ORDER BY patient_id"
@@ -24,25 +27,31 @@ _PATIENTS = "SELECT patient_id FROM patient ORDER BY patient_id"
 
 def describe_rows(view: View, level: str, rows: pa.Table) -> pa.Table:
     """`rows` of a vector table with all that is known of them, in the same order."""
-    columns = {name: rows[name] for name in rows.column_names}
+    columns = align(covariates(view), "patient_id", rows["patient_id"])
+    columns |= {name: rows[name] for name in rows.column_names}
     if level in _DESCRIBED:
         columns |= align(view.table(level), ID_COLUMN[level], rows[ID_COLUMN[level]])
-    of_patients = align(covariates(view), "patient_id", rows["patient_id"])
-    return pa.table(of_patients | columns)  # a level's own column goes before a covariate's
+    return pa.table(columns)  # a level's own column goes before a covariate's
 
 
 def covariates(view: View, as_of: datetime | None = None) -> pa.Table:
     """One row a patient and one column a covariate: its latest value known by then, else null.
 
-    A covariate is a number if all of its values are, else text.
+    A covariate is a number if nothing but numbers was known of it by then, else text. Rows are in
+    the order of the patients' ids.
     """
+    if as_of is None:
+        return view.remembered("covariates", lambda: _covariates(view, None))
+    return _covariates(view, as_of)
+
+
+def _covariates(view: View, as_of: datetime | None) -> pa.Table:
     patients = view.sql(_PATIENTS)["patient_id"]
     facts = view.sql(_FACTS, as_of=as_of)
     columns: dict[str, pa.ChunkedArray | pa.Array] = {"patient_id": patients}
     for name in pc.unique(facts["name"]).to_pylist():
         values = facts.filter(pc.equal(facts["name"], name))
-        is_number = values["number"].null_count == 0
-        column = values["number"] if is_number else _as_text(values)
+        column = values["number"] if values["is_number"][0].as_py() else _as_text(values)
         of_name = pa.table({"patient_id": values["patient_id"], name: column})
         columns |= align(of_name, "patient_id", patients)
     return pa.table(columns)

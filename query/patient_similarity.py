@@ -22,11 +22,15 @@ MAX_CATEGORIES = 20
 
 @dataclass(frozen=True)
 class Modality:
-    """One modality of all patients: `matrix` (patients, dim), of unit length where `present`."""
+    """One modality of all patients: `matrix` (patients, dim), of unit length where `present`.
+
+    `typical` is the mean cosine distance of two patients who have it.
+    """
 
     name: str
     matrix: np.ndarray
     present: np.ndarray
+    typical: float
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,11 @@ class PatientSpace:
     modalities: tuple[Modality, ...]
     covariates: pa.Table
 
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        return int(self.covariates.nbytes + sum(each.matrix.nbytes for each in self.modalities))
+
 
 def patient_space(view: View) -> PatientSpace:
     """The patients of a view.
@@ -45,6 +54,10 @@ def patient_space(view: View) -> PatientSpace:
     profiles), made of unit length. "clinical" are the covariates: numbers standardised, categories
     as indicators.
     """
+    return view.remembered("patient-space", lambda: _patient_space(view))
+
+
+def _patient_space(view: View) -> PatientSpace:
     table = covariates(view)
     patient_ids = table["patient_id"].to_pylist()
     modalities = []
@@ -59,32 +72,13 @@ def patient_space(view: View) -> PatientSpace:
     return PatientSpace(patient_ids, tuple(modalities), table)
 
 
-def patient_distances(
-    space: PatientSpace, row: int
-) -> tuple[np.ndarray, list[tuple[Contribution, ...]]]:
-    """Distance of patient `row` to every patient, (patients,), and the part of each modality."""
-    distances, scaled = fused_distances(space, row)
-    shared = ~np.isnan(scaled)
-    counts = shared.sum(axis=0)
-    contributions = [
-        tuple(
-            Contribution(
-                space.modalities[m].name, float(scaled[m, column]), 1 / int(counts[column])
-            )
-            for m in np.flatnonzero(shared[:, column])
-        )
-        for column in range(len(space.patient_ids))
-    ]
-    return distances, contributions
-
-
 def fused_distances(space: PatientSpace, row: int) -> tuple[np.ndarray, np.ndarray]:
     """Distance of patient `row` to every patient, (patients,), and in each modality.
 
-    Each modality's cosine distances are divided by their mean over the other patients that have it,
-    so that 1 is a typical stranger in each, and modalities weigh the same: (modalities, patients),
-    NaN where not shared. The distance is the mean over the modalities that both patients have;
-    infinite where they share none, and to the patient itself.
+    Each modality's cosine distances are divided by the modality's `typical` one, so that 1 is a
+    typical pair of patients in each, and modalities weigh the same: (modalities, patients), NaN
+    where not shared. The distance is the mean over the modalities that both patients have, the same
+    from either side; infinite where they share none, and to the patient itself.
     """
     scaled = np.full((len(space.modalities), len(space.patient_ids)), np.nan)
     for index, modality in enumerate(space.modalities):
@@ -92,10 +86,8 @@ def fused_distances(space: PatientSpace, row: int) -> tuple[np.ndarray, np.ndarr
             continue
         others = modality.present.copy()
         others[row] = False
-        if not others.any():
-            continue
         cosine = np.clip(1.0 - modality.matrix @ modality.matrix[row], 0.0, 2.0)
-        scaled[index, others] = cosine[others] / max(cosine[others].mean(), 1e-12)
+        scaled[index, others] = cosine[others] / modality.typical
     shared = ~np.isnan(scaled)
     counts = shared.sum(axis=0)
     total = np.where(shared, scaled, 0.0).sum(axis=0)
@@ -116,7 +108,7 @@ def similar_patients(view: View, question: SimilarQuestion) -> Similar:
     space = patient_space(view)
     if question.id not in space.patient_ids:
         raise NotFound("patient", question.id)
-    distances, contributions = patient_distances(space, space.patient_ids.index(question.id))
+    distances, scaled = fused_distances(space, space.patient_ids.index(question.id))
     allowed = np.isfinite(distances)
     if question.where:
         allowed &= matching_rows(space.covariates, question.where)
@@ -129,11 +121,11 @@ def similar_patients(view: View, question: SimilarQuestion) -> Similar:
             patient_id=space.patient_ids[place],
             distance=float(distances[place]),
             details={name: value for name, value in row.items() if value is not None},
-            contributions=contributions[place],
+            contributions=_contributions(space, scaled[:, place]),
         )
         for place, row in zip(order, known, strict=True)
     ]
-    notes = ("distances are relative: 1 is a typical stranger in each modality",)
+    notes = ("distances are relative: 1 is a typical pair of patients in each modality",)
     receipt = Receipt(
         view.commit_id,
         PATIENT_ENCODER,
@@ -142,6 +134,13 @@ def similar_patients(view: View, question: SimilarQuestion) -> Similar:
         notes=notes,
     )
     return Similar("patient", PATIENT_ENCODER, True, tuple(hits), receipt)
+
+
+def _contributions(space: PatientSpace, scaled: np.ndarray) -> tuple[Contribution, ...]:
+    shared = np.flatnonzero(~np.isnan(scaled))
+    return tuple(
+        Contribution(space.modalities[m].name, float(scaled[m]), 1 / len(shared)) for m in shared
+    )
 
 
 def _telling(encoders: list[StoredEncoder]) -> list[StoredEncoder]:
@@ -163,7 +162,19 @@ def _pool(
 
 def _modality(name: str, matrix: np.ndarray, present: np.ndarray) -> Modality:
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
-    return Modality(name, matrix / np.maximum(lengths, 1e-12), present)
+    unit = matrix / np.maximum(lengths, 1e-12)
+    return Modality(name, unit, present, _typical_distance(unit[present]))
+
+
+def _typical_distance(unit: np.ndarray) -> float:
+    """Mean cosine distance of all pairs of rows; 1 where it is none, to divide by.
+
+    All pairs' products are the square of the rows' sum but for each row's product with itself.
+    """
+    pairs = len(unit) * (len(unit) - 1)
+    products = np.square(unit.sum(axis=0)).sum() - np.square(unit).sum()
+    typical = 1.0 - products / max(pairs, 1)
+    return typical if typical > 1e-9 else 1.0
 
 
 def _clinical(table: pa.Table) -> Modality | None:

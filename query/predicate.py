@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -22,37 +23,68 @@ _FUNCTIONS = {
     "regexp_full_match", "regexp_matches", "round", "sqrt", "starts_with", "substring",
     "suffix", "trim", "upper", "year", "isnan", "isfinite",
 }  # fmt: skip
+_MAX_CHARACTERS = 100_000
+_CONFIGURE = """
+SET enable_external_access = false; SET threads = 1; SET lock_configuration = true
+"""
 
 
 def matching_rows(table: pa.Table, where: str) -> np.ndarray:
     """Which rows of `table` satisfy the predicate, bool (rows,); null counts as no.
 
-    The predicate runs on a database of its own that holds this table alone and can reach no file.
+    The predicate runs in a database apart, which sees this table alone and can reach no file.
 
     Raises:
         InvalidRequest: `where` is not one predicate over the columns of `table`.
     """
-    _check_predicate(where)
-    with duckdb.connect(":memory:") as connection:
-        connection.execute("SET enable_external_access = false; SET lock_configuration = true")
-        numbered = table.append_column("_row", pa.array(np.arange(table.num_rows)))
-        connection.register("candidates", numbered)
+    _check_text(where)
+    # No clause fits between two pairs of parentheses; on a line of their own they close after a
+    # comment too.
+    statement = f"SELECT _row FROM candidates WHERE (({where}\n))"
+    mask = np.zeros(table.num_rows, dtype=bool)
+    with _database().cursor() as cursor:
+        _check_predicate(cursor, statement, where)
+        # First, so that a covariate of this name is the one that DuckDB renames.
+        numbered = table.add_column(0, "_row", pa.array(np.arange(table.num_rows)))
+        cursor.register("candidates", numbered)
         try:
-            picked = connection.execute(f"SELECT _row FROM candidates WHERE ({where}\n)")
-            rows = picked.to_arrow_table()["_row"].to_numpy()
+            mask[cursor.execute(statement).fetchnumpy()["_row"]] = True
         except duckdb.Error as error:
             raise InvalidRequest(f"filter {where!r}: {_first_line(error)}") from error
-    mask = np.zeros(table.num_rows, dtype=bool)
-    mask[rows] = True
+        finally:
+            cursor.unregister("candidates")
     return mask
 
 
-def _check_predicate(where: str) -> None:
-    with duckdb.connect(":memory:") as connection:
-        statement = f"SELECT * FROM candidates WHERE ({where}\n)"
-        parsed = connection.execute("SELECT json_serialize_sql($1)", [statement]).fetchone()
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """An empty database in memory; each filter runs on a cursor, whose tables no other one sees."""
+    connection = duckdb.connect(":memory:")
+    connection.execute(_CONFIGURE)
+    return connection
+
+
+def _check_text(where: str) -> None:
+    if len(where) > _MAX_CHARACTERS:
+        raise InvalidRequest(
+            f"filter must have at most {_MAX_CHARACTERS} characters, got {len(where)}"
+        )
+    try:
+        where.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"filter {where!r} is not Unicode text") from error
+
+
+def _check_predicate(cursor: duckdb.DuckDBPyConnection, statement: str, where: str) -> None:
+    parsed = cursor.execute("SELECT json_serialize_sql($1)", [statement]).fetchone()
     assert parsed is not None
-    tree = json.loads(parsed[0])
+    try:
+        _check_tree(json.loads(parsed[0]), where)
+    except RecursionError as error:
+        raise InvalidRequest("filter is nested too deeply") from error
+
+
+def _check_tree(tree: Any, where: str) -> None:
     if tree["error"]:
         reason = tree["error_message"].splitlines()[0]
         raise InvalidRequest(f"filter {where!r} is not a predicate: {reason}")

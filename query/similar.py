@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,22 +17,32 @@ from tumorbase.query.patient_similarity import similar_patients
 from tumorbase.query.predicate import matching_rows
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import InvalidRequest, NotFound
-from tumorbase.store.schema import ID_COLUMN
+from tumorbase.store.schema import ID_COLUMN, METADATA
 from tumorbase.store.vectors import vector_matrix
 from tumorbase.store.view import View
 
 MAX_LIMIT = 1000
+MAX_VALUE = 1e18  # of a vector given; squares of larger ones leave float32
 # Larger sets are read from disk in batches at every question instead of kept in memory.
 IN_MEMORY_BYTES = 512 * 1024**2
 # Which of several encoders answers when none is named: the one that saw most of the pixels.
 PREFERENCE = ("radiomics", "radiomics-2d", "stain-texture", "nucleus-shape", "measurement")
 
 
+@dataclass(frozen=True)
+class _Query:
+    """What is compared, float32 (dim,) of unit length, and whose it is: empty for a vector."""
+
+    vector: np.ndarray
+    id: str = ""
+    patient_id: str = ""
+
+
 def similar(view: View, question: SimilarQuestion) -> Similar:
     """The `limit` nearest to the query by cosine distance, nearest first, found exhaustively.
 
     The query itself is never among them, and others of its patient only if asked for. Equal
-    distances are ordered by id.
+    distances are ordered by id. The view decides at which commit the question is asked.
 
     Raises:
         InvalidRequest: the question is not one question, or its limit, vector or filter is wrong.
@@ -40,20 +51,20 @@ def similar(view: View, question: SimilarQuestion) -> Similar:
     _check(question)
     if question.level == "patient":
         return similar_patients(view, question)
-    encoder, query, patient_id = _query_vector(view, question)
+    encoder, query = _query(view, question)
     best: list[pa.Table] = []
     searched = 0
     for rows, matrix in _candidates(view, encoder):
-        allowed = _allowed(view, question, rows, patient_id)
-        searched += int(allowed.sum())
-        closest = _closest(rows, matrix @ query, allowed, question.limit)
-        best = [_nearest(pa.concat_tables([*best, closest]), encoder.level, question.limit)]
-    described = describe_rows(view, question.level, best[0]) if best else None
+        allowed = np.flatnonzero(_allowed(view, question, rows, query))
+        searched += len(allowed)
+        near = _with_distance(rows, matrix, query.vector, allowed, question.limit)
+        best = [_nearest(pa.concat_tables([*best, near]), encoder.level, question.limit)]
+    hits = _hits(describe_rows(view, question.level, best[0]), question.level) if best else ()
     return Similar(
         level=question.level,
         encoder=encoder.encoder_id,
         is_exact=True,
-        hits=tuple(_hits(described, question.level)) if described is not None else (),
+        hits=tuple(hits),
         receipt=Receipt(
             commit=view.commit_id,
             encoder=encoder.encoder_id,
@@ -64,24 +75,27 @@ def similar(view: View, question: SimilarQuestion) -> Similar:
     )
 
 
-def choose_encoder(view: View, level: str, name: str, identifier: str = "") -> StoredEncoder:
-    """The named encoder of a level, else its preferred one; given an id, one that encoded it.
+def choose_encoder(view: View, level: str, name: str = "") -> StoredEncoder:
+    """The named encoder of a level, else its preferred one.
 
     Raises:
-        NotFound: there is no such encoder, or none has the id.
+        NotFound: the store has no such encoder.
+        InvalidRequest: the named encoder is of another level.
     """
-    encoders = view.encoders(level)
-    if not encoders:
-        raise NotFound(f"{level} embedding", name or "any")
-    if name:
-        encoders = [view.encoder(level, name)]
-    encoders = sorted(encoders, key=lambda e: (_preference(e), e.encoder_id))
-    if not identifier:
-        return encoders[0]
-    for encoder in encoders:
-        if view.find(encoder, identifier).num_rows:
-            return encoder
-    raise NotFound(level, identifier)
+    return _encoders(view, level, name)[0]
+
+
+def _encoders(view: View, level: str, name: str) -> list[StoredEncoder]:
+    """The one named, else all of the level, the preferred one first; never none."""
+    encoders = sorted(view.encoders(level), key=lambda e: (_preference(e), e.encoder_id))
+    if not name and encoders:
+        return encoders
+    if not name:
+        raise NotFound(f"{level} embedding", "any")
+    others = {e.level for e in view.encoders() if name in (e.name, e.encoder_id)}
+    if others and level not in others:
+        raise InvalidRequest(f"encoder {name!r} embeds {', '.join(sorted(others))}, not {level}")
+    return [view.encoder(level, name)]
 
 
 def _preference(encoder: StoredEncoder) -> int:
@@ -105,28 +119,61 @@ def _check(question: SimilarQuestion) -> None:
         )
 
 
-def _query_vector(
-    view: View, question: SimilarQuestion
-) -> tuple[StoredEncoder, np.ndarray, str | None]:
-    encoder = choose_encoder(view, question.level, question.encoder, question.id)
-    if question.id:
-        row = view.find(encoder, question.id)
-        raw = vector_matrix(row["vector"])[:1]
-        return encoder, view.comparable(encoder, raw)[0], row["patient_id"][0].as_py()
-    raw = np.asarray(question.vector, dtype=np.float32)[None]
-    if raw.shape[1] != encoder.dim:
+def _query(view: View, question: SimilarQuestion) -> tuple[StoredEncoder, _Query]:
+    encoders = _encoders(view, question.level, question.encoder)
+    if not question.id:
+        return encoders[0], _Query(_given_vector(view, encoders[0], question.vector))
+    for encoder in encoders:
+        found = _find(view, encoder, question.id)
+        if found is not None:
+            return encoder, found
+    raise _missing(view, question)
+
+
+def _given_vector(view: View, encoder: StoredEncoder, vector: tuple[float, ...]) -> np.ndarray:
+    given = np.asarray(vector, dtype=np.float64)
+    if len(given) != encoder.dim:
         raise InvalidRequest(
             f"vector must have {encoder.dim} numbers for encoder {encoder.encoder_id}, "
-            f"got {raw.shape[1]}"
+            f"got {len(given)}"
         )
-    if not np.isfinite(raw).all():
-        raise InvalidRequest("vector must be finite, got NaN or infinity")
-    return encoder, view.comparable(encoder, raw)[0], None
+    if not (np.abs(given) <= MAX_VALUE).all():  # NaN is not either
+        raise InvalidRequest(f"vector must be of numbers in [-{MAX_VALUE:g}, {MAX_VALUE:g}]")
+    compared = view.comparable(encoder, given[None].astype(np.float32))[0]
+    if not compared.any():
+        raise InvalidRequest("vector has no direction to compare: all of its numbers are 0")
+    return compared
+
+
+def _find(view: View, encoder: StoredEncoder, identifier: str) -> _Query | None:
+    """The query by its id; None if the encoder has not encoded it."""
+    key = ID_COLUMN[encoder.level]
+    if _fits_in_memory(view, encoder):
+        loaded = view.vectors(encoder)
+        place = pc.index(loaded.rows[key], identifier).as_py()
+        if place < 0:
+            return None
+        return _Query(
+            loaded.matrix[place], identifier, loaded.rows["patient_id"][place].as_py() or ""
+        )
+    row = view.find(encoder, identifier)
+    if not row.num_rows:
+        return None
+    compared = view.comparable(encoder, vector_matrix(row["vector"])[:1])[0]
+    return _Query(compared, identifier, row["patient_id"][0].as_py() or "")
+
+
+def _missing(view: View, question: SimilarQuestion) -> NotFound:
+    """Which it is: there is no such thing, or it has no vector."""
+    level = question.level
+    if level in METADATA and question.id in view.table(level)[ID_COLUMN[level]].to_pylist():
+        return NotFound(" ".join(filter(None, (question.encoder, "vector of", level))), question.id)
+    return NotFound(level, question.id)
 
 
 def _candidates(view: View, encoder: StoredEncoder) -> Iterator[tuple[pa.Table, np.ndarray]]:
     """Rows without vectors, and what is compared: all at once where they fit into memory."""
-    if view.vector_rows(encoder) * encoder.dim * 4 <= IN_MEMORY_BYTES:
+    if _fits_in_memory(view, encoder):
         loaded = view.vectors(encoder)
         yield loaded.rows, loaded.matrix
         return
@@ -135,14 +182,16 @@ def _candidates(view: View, encoder: StoredEncoder) -> Iterator[tuple[pa.Table, 
         yield pa.Table.from_batches([batch]).drop_columns(["vector"]), matrix
 
 
-def _allowed(
-    view: View, question: SimilarQuestion, rows: pa.Table, patient_id: str | None
-) -> np.ndarray:
+def _fits_in_memory(view: View, encoder: StoredEncoder) -> bool:
+    return view.vector_rows(encoder) * encoder.dim * 4 <= IN_MEMORY_BYTES
+
+
+def _allowed(view: View, question: SimilarQuestion, rows: pa.Table, query: _Query) -> np.ndarray:
     allowed = np.ones(rows.num_rows, dtype=bool)
-    if question.id:
-        allowed &= _differ(rows[ID_COLUMN[question.level]], question.id)
-    if patient_id is not None and not question.same_patient:
-        allowed &= _differ(rows["patient_id"], patient_id)
+    if query.id:
+        allowed &= _differ(rows[ID_COLUMN[question.level]], query.id)
+    if query.patient_id and not question.same_patient:
+        allowed &= _differ(rows["patient_id"], query.patient_id)
     if question.where:
         allowed &= matching_rows(describe_rows(view, question.level, rows), question.where)
     return allowed
@@ -152,15 +201,22 @@ def _differ(column: pa.ChunkedArray, value: str) -> np.ndarray:
     return pc.not_equal(column, value).fill_null(True).to_numpy()
 
 
-def _closest(rows: pa.Table, cosines: np.ndarray, allowed: np.ndarray, limit: int) -> pa.Table:
-    picked = np.flatnonzero(allowed)
+def _with_distance(
+    rows: pa.Table, matrix: np.ndarray, query: np.ndarray, allowed: np.ndarray, limit: int
+) -> pa.Table:
+    """The nearest of the allowed rows, and more where rounding leaves them in doubt."""
+    rough = matrix @ query
+    if len(allowed) > limit:
+        similarity = rough[allowed]
+        last = np.partition(similarity, -limit)[-limit]
+        # How far float32 sums of products of unit vectors can be off, at both of two.
+        doubt = 4 * len(query) * np.finfo(np.float32).eps
+        allowed = allowed[similarity >= last - doubt]
+    # Summed row by row in float64, a distance does not depend on which rows were read together.
+    exact = (matrix[allowed].astype(np.float64) * query.astype(np.float64)).sum(axis=1)
     # Rounding can bring the cosine of equal vectors a little over 1.
-    distances = np.clip(1.0 - cosines[picked], 0.0, 2.0)
-    if len(picked) > limit:
-        # Ties with the last one stay: their ids decide.
-        is_close = distances <= np.partition(distances, limit - 1)[limit - 1]
-        picked, distances = picked[is_close], distances[is_close]
-    return rows.take(picked).append_column("distance", pa.array(distances.astype(np.float64)))
+    distances = np.clip(1.0 - exact, 0.0, 2.0)
+    return rows.take(allowed).append_column("distance", pa.array(distances))
 
 
 def _nearest(rows: pa.Table, level: str, limit: int) -> pa.Table:
