@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,8 +13,12 @@ from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.store.errors import BadInput
 
 
-def fingerprint_item(item: Item, context: Context, pseudonym_key: bytes | None) -> str:
+def fingerprint_item(
+    item: Item, context: Context, encoder_ids: Sequence[str], pseudonym_key: bytes | None
+) -> str:
     """SHA-256 over the bytes of the item's files and every setting that changes what they become.
+
+    `encoder_ids` are of all encoders of the run: a new version of one encodes anew.
 
     Raises:
         BadInput: a file cannot be read.
@@ -22,8 +27,9 @@ def fingerprint_item(item: Item, context: Context, pseudonym_key: bytes | None) 
     settings = [
         item.kind,
         item.key,
+        item.patient_id,
         dict(item.details),
-        sorted(context.encoders),
+        sorted(encoder_ids),
         [context.mpp, context.patch_mpp, context.patch_px, context.min_lesion_mm3],
         context.keep_identity,
         hashlib.sha256(pseudonym_key).hexdigest() if pseudonym_key else None,

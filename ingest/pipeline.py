@@ -19,7 +19,7 @@ from tumorbase.ingest.item import Context, Item, ItemRows, Rejected, VectorRows
 from tumorbase.ingest.planning import plan
 from tumorbase.ingest.pseudonyms import pseudonym
 from tumorbase.ingest.worker import prepare_worker, read_item
-from tumorbase.models.encoders import encoder_names
+from tumorbase.models.encoders import ENCODERS, build_encoder, encoder_names
 from tumorbase.store.commit import CommitContent, StagedVectors
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import BadInput, InvalidRequest
@@ -122,10 +122,8 @@ class _Run:
         self.options = options
         self.started_at = datetime.now(UTC).replace(tzinfo=None)
         self.run_id = f"{self.started_at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
-        staging = store.staging() / self.run_id
-        staging.mkdir()
         self.context = Context(
-            staging=staging,
+            staging=store.staging(self.run_id),
             encoders=options.encoders,
             mpp=options.mpp,
             patch_mpp=options.patch_mpp,
@@ -135,6 +133,8 @@ class _Run:
             device=options.device,
         )
         self._clock = time.perf_counter()
+        names = options.encoders or tuple(ENCODERS)
+        self._encoder_ids = [build_encoder(name).spec.encoder_id for name in names]
         self._before = store.counts(store.view())
         self._known = store.fingerprints()
         self._rejected: list[Rejected] = []
@@ -162,7 +162,9 @@ class _Run:
                 continue
             first_path[item.key] = item.path
             try:
-                fingerprint = fingerprint_item(item, self.context, self.options.pseudonym_key)
+                fingerprint = fingerprint_item(
+                    item, self.context, self._encoder_ids, self.options.pseudonym_key
+                )
             except BadInput as error:
                 self._refuse(error, item, progress)
                 continue

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import errno
+import multiprocessing
 import os
+import threading
 import time
 from importlib import import_module
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
+from tumorbase.store.disk_errors import is_disk_error
 from tumorbase.store.errors import BadInput, StoreNotWritable
 
 if TYPE_CHECKING:
@@ -18,6 +21,15 @@ def prepare_worker() -> None:
     """One thread a worker: the workers share the cores, and more threads would only contend."""
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """End this process when the ingesting one is killed: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def read_item(item: Item, context: Context, pseudonym_key: bytes | None) -> ItemRows | BadInput:
@@ -38,7 +50,7 @@ def read_item(item: Item, context: Context, pseudonym_key: bytes | None) -> Item
     except BadInput as error:
         return error
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if not is_disk_error(error):
             raise
         raise StoreNotWritable(f"cannot write to {context.staging}: {error.strerror}") from error
     rows.seconds.setdefault("read", time.perf_counter() - started)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import shutil
@@ -22,6 +21,7 @@ import pyarrow as pa
 from tumorbase.store.check import CheckReport, Problem, find_problems
 from tumorbase.store.commit import CommitContent, StoredModel
 from tumorbase.store.commit_cache import CommitCache
+from tumorbase.store.disk_errors import is_disk_error
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import (
     InvalidRequest,
@@ -44,8 +44,6 @@ METADATA_FILE = "metadata.duckdb"
 VECTOR_FOLDER = "vectors"
 STAGING_FOLDER = "staging"
 CACHE_BYTES = 2 * 1024**3
-# Full, read-only, over a quota, over the file size that is allowed.
-DISK_ERRNOS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG)
 
 _LAST_COMMIT = "SELECT coalesce(max(commit_id), 0) FROM main.commits"
 _SUPERSEDE = """
@@ -311,16 +309,18 @@ class Store:
         with self._writing, self._disk_errors():
             self._tables.compact()
 
-    def staging(self) -> Path:
-        """The folder for files on their way into a commit; emptied when the store is opened.
+    def staging(self, run_id: str = "") -> Path:
+        """The folder, of a run if named, for files on their way into a commit.
+
+        It is emptied when the store is opened.
 
         Raises:
             StoreNotWritable: the disk is full or read-only.
         """
         self._require_writable()
-        folder = self.path / STAGING_FOLDER
+        folder = self.path / STAGING_FOLDER / run_id
         with self._disk_errors():
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def check(self, repair: bool = False) -> CheckReport:
@@ -428,7 +428,7 @@ class Store:
         try:
             yield
         except (duckdb.Error, OSError, RuntimeError) as error:
-            if not _is_disk_error(error):
+            if not is_disk_error(error):
                 raise
             raise StoreNotWritable(f"cannot write to store {self.path}: {error}") from error
 
@@ -538,24 +538,3 @@ def _insert_model(cursor: duckdb.DuckDBPyConnection, commit_id: int, model: Stor
 def _now() -> datetime:
     """UTC without a zone, as all times of the store are."""
     return datetime.now(UTC).replace(tzinfo=None)
-
-
-def _is_disk_error(error: Exception) -> bool:
-    """Whether the disk is full or read-only; LanceDB and DuckDB say so only in their messages."""
-    if isinstance(error, OSError) and error.errno in DISK_ERRNOS:
-        return True
-    text = str(error).lower()
-    return any(
-        said in text
-        for said in (
-            "no space left",
-            "os error 28",
-            "read-only file system",
-            "os error 30",
-            "file too large",
-            "os error 27",
-            "quota exceeded",
-            "os error 122",
-            "could not write all bytes",
-        )
-    )
