@@ -47,7 +47,7 @@ def cox_path(
     gradient = _gradient(x, likelihood, np.zeros(patients))
     if penalties is None:
         smallest = SMALLEST_PENALTY_WIDE if features > patients else SMALLEST_PENALTY_NARROW
-        largest = np.abs(gradient).max() / l1_ratio
+        largest = max(np.abs(gradient).max() / l1_ratio, 1e-9)  # 0 where nothing bears on the risk
         penalties = np.geomspace(largest, largest * smallest, PATH_LENGTH)
     coefficients = np.zeros(features)
     path = np.empty((len(penalties), features))
