@@ -40,15 +40,15 @@ def matching_rows(table: pa.Table, where: str) -> np.ndarray:
     _check_text(where)
     # No clause fits between two pairs of parentheses; on a line of their own they close after a
     # comment too.
-    statement = f"SELECT _row FROM candidates WHERE (({where}\n))"
+    number = _free_name(table)
+    statement = f"SELECT {number} FROM candidates WHERE (({where}\n))"
     mask = np.zeros(table.num_rows, dtype=bool)
     with _database().cursor() as cursor:
         _check_predicate(cursor, statement, where)
-        # First, so that a covariate of this name is the one that DuckDB renames.
-        numbered = table.add_column(0, "_row", pa.array(np.arange(table.num_rows)))
-        cursor.register("candidates", numbered)
+        numbers = pa.array(np.arange(table.num_rows))
+        cursor.register("candidates", table.append_column(number, numbers))
         try:
-            mask[cursor.execute(statement).fetchnumpy()["_row"]] = True
+            mask[cursor.execute(statement).fetchnumpy()[number]] = True
         except duckdb.Error as error:
             raise InvalidRequest(f"filter {where!r}: {_first_line(error)}") from error
         finally:
@@ -62,6 +62,14 @@ def _database() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:")
     connection.execute(_CONFIGURE)
     return connection
+
+
+def _free_name(table: pa.Table) -> str:
+    """A name that no column has: covariates are named as their source likes."""
+    taken = {name.lower() for name in table.column_names}
+    return next(
+        name for name in ("_row" + "_" * n for n in range(len(taken) + 1)) if name not in taken
+    )
 
 
 def _check_text(where: str) -> None:
