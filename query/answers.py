@@ -11,8 +11,8 @@ class Receipt:
 
     `commit` is the store's state that was read; `encoder` and `weights_sha256` are empty where no
     vector took part; `is_exact` tells an exhaustive search from one through an index; `where` is
-    the filter; `rows_searched` counts the candidates left by it; `notes` say what a reader must know,
-    such as the leave-one-out hit rate of a diagnosis.
+    the filter; `rows_searched` counts the candidates left by it; `notes` say what a reader must
+    know, such as the leave-one-out hit rate of a diagnosis.
     """
 
     commit: int
