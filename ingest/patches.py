@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,6 +15,8 @@ from tumorbase.ingest.slide_source import SlideSource, best_level, read_scaled
 MIN_TISSUE_FRACTION = 0.2
 SAME_MPP = 0.05  # a nominal 0.5 is 0.4990 or 0.5040 by scanner: taken as it is, without resampling
 BLOCK_PX = 2048  # what is read at once, in pixels of the level read
+READERS = 2  # OpenSlide takes about as long for a patch as the built-in encoder
+Place = TypeVar("Place")
 Read = TypeVar("Read")
 
 
@@ -113,18 +116,25 @@ def chosen_patches(grid: PatchGrid, fractions: np.ndarray) -> np.ndarray:
 
 
 def read_patches(slide: SlideSource, grid: PatchGrid, chosen: np.ndarray) -> Iterator[Patches]:
-    """The chosen patches, block after block; the next block is read while one is used."""
-    return ahead(_read_blocks(slide, grid, chosen))
+    """The chosen patches, block after block; the next blocks are read while one is used."""
 
+    def read(members: np.ndarray) -> Patches:
+        return _read_block(slide, grid, columns[members], rows[members])
 
-def _read_blocks(slide: SlideSource, grid: PatchGrid, chosen: np.ndarray) -> Iterator[Patches]:
-    """Block after block, so that a slide's own tiles are decoded once: OpenSlide keeps the last."""
     rows, columns = np.nonzero(chosen)
+    return ahead(read, _blocks(grid, rows, columns))
+
+
+def _blocks(grid: PatchGrid, rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:
+    """Indices of the patches of each block, in the order of rows, then columns.
+
+    What is read at once lies together, so that a slide's own tiles are decoded once: OpenSlide
+    keeps the last.
+    """
     block = (rows // grid.block) * grid.columns + columns // grid.block
     order = np.lexsort((columns, rows, block))
-    for members in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
-        if len(members):
-            yield _read_block(slide, grid, columns[members], rows[members])
+    if len(order):
+        yield from np.split(order, np.flatnonzero(np.diff(block[order])) + 1)
 
 
 def _read_block(
@@ -157,10 +167,13 @@ def _read_run(slide: SlideSource, grid: PatchGrid, column: int, row: int, count:
     return run.reshape(grid.side_px, count, grid.side_px, 3).swapaxes(0, 1)
 
 
-def ahead(values: Iterator[Read]) -> Iterator[Read]:
-    """The same values, each made in a thread while its predecessor is used."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        following = pool.submit(next, values, None)
-        while (value := following.result()) is not None:
-            following = pool.submit(next, values, None)
-            yield value
+def ahead(read: Callable[[Place], Read], places: Iterable[Place]) -> Iterator[Read]:
+    """`read` of each place, in their order, the next ones read in threads while one is used."""
+    with ThreadPoolExecutor(max_workers=READERS) as pool:
+        reading: deque[Future[Read]] = deque()
+        for place in places:
+            reading.append(pool.submit(read, place))
+            if len(reading) > READERS:
+                yield reading.popleft().result()
+        while reading:
+            yield reading.popleft().result()

@@ -29,6 +29,9 @@ MAX_AREA_UM2 = (
 )
 
 
+Core = tuple[int, int, int, int]
+
+
 @dataclass(frozen=True)
 class _Block:
     """Pixels of `scale` level-0 pixels: `rgb` begins at (left, top) in level-0 pixels. Nuclei with
@@ -39,7 +42,7 @@ class _Block:
     left: int
     top: int
     scale: float
-    core: tuple[int, int, int, int]
+    core: Core
 
 
 def stage_slide_nuclei(
@@ -57,9 +60,14 @@ def stage_slide_nuclei(
     if slide.mpp > MAX_MPP:
         return []
     encoders = nucleus_encoders(context.encoders)
+    is_finer = slide.mpp * (1 + SAME_MPP) < WANTED_MPP
+    downsample = WANTED_MPP / slide.mpp if is_finer else 1.0
+
+    def read(core: Core) -> _Block:
+        return _read_block(slide, core, downsample)
 
     def batches(position: int) -> Iterator[pa.RecordBatch]:
-        for block in ahead(_blocks(slide, tissue)):
+        for block in ahead(read, _cores(slide, tissue, downsample)):
             started = perf_counter()
             nuclei = _segmented(block, slide, tissue, ids["slide_id"])
             batch = nucleus_batch(encoders[position], nuclei, ids["slide_id"], ids["patient_id"])
@@ -69,30 +77,26 @@ def stage_slide_nuclei(
     return [stage(context, encoder.spec, batches(i)) for i, encoder in enumerate(encoders)]
 
 
-def _blocks(slide: SlideSource, tissue: Tissue) -> Iterator[_Block]:
-    """Blocks with tissue, row by row, each with its margin."""
-    downsample = (
-        max(1.0, WANTED_MPP / slide.mpp) if slide.mpp * (1 + SAME_MPP) < WANTED_MPP else 1.0
-    )
-    level = best_level(slide, downsample)
-    core = round(CORE_PX * downsample)
-    margin = math.ceil(MARGIN_UM / slide.mpp)
+def _cores(slide: SlideSource, tissue: Tissue, downsample: float) -> Iterator[Core]:
+    """Cores with tissue, row by row; together they cover the slide without overlap."""
+    core, step = round(CORE_PX * downsample), tissue.step_px
     for top in range(0, slide.height_px, core):
         for left in range(0, slide.width_px, core):
             right, bottom = min(left + core, slide.width_px), min(top + core, slide.height_px)
-            step = tissue.step_px
             rows = slice(top // step, bottom // step + 1)
-            if not tissue.mask[rows, left // step : right // step + 1].any():
-                continue
-            region = (
-                max(0, left - margin),
-                max(0, top - margin),
-                min(right + margin, slide.width_px),
-                min(bottom + margin, slide.height_px),
-            )
-            size = tuple(max(1, round((region[i + 2] - region[i]) / downsample)) for i in range(2))
-            rgb = read_scaled(slide, level, region, (size[0], size[1]))
-            yield _Block(rgb, region[0], region[1], downsample, (left, top, right, bottom))
+            if tissue.mask[rows, left // step : right // step + 1].any():
+                yield left, top, right, bottom
+
+
+def _read_block(slide: SlideSource, core: Core, downsample: float) -> _Block:
+    """The core with its margin, as far as the slide reaches."""
+    margin = math.ceil(MARGIN_UM / slide.mpp)
+    left, top = max(0, core[0] - margin), max(0, core[1] - margin)
+    right, bottom = min(core[2] + margin, slide.width_px), min(core[3] + margin, slide.height_px)
+    size = (max(1, round((right - left) / downsample)), max(1, round((bottom - top) / downsample)))
+    level = best_level(slide, downsample)
+    rgb = read_scaled(slide, level, (left, top, right, bottom), size)
+    return _Block(rgb, left, top, downsample, core)
 
 
 def _segmented(block: _Block, slide: SlideSource, tissue: Tissue, slide_id: str) -> Nuclei:

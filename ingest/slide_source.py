@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,7 +67,11 @@ def open_slide(path: str, mpp: float | None) -> Iterator[SlideSource]:
     except openslide.OpenSlideError as error:
         raise BadInput(path, f"OpenSlide cannot open it: {error}") from error
     with handle:
-        yield _Slide(path, handle, mpp)
+        slide = _Slide(path, handle, mpp)
+        try:
+            yield slide
+        finally:
+            slide.wait_for_readers()
 
 
 class _Slide:
@@ -83,15 +88,34 @@ class _Slide:
         self.width_px, self.height_px = handle.dimensions
         self.downsamples = tuple(float(d) for d in handle.level_downsamples)
         self._handle = handle
+        self._change = threading.Condition()
+        self._readers = 0
+        self._is_closed = False
 
     def read(
         self, x_level0_px: int, y_level0_px: int, level: int, width: int, height: int
     ) -> Image.Image:
+        with self._change:
+            if self._is_closed:
+                raise ValueError(f"{self.path} is closed")
+            self._readers += 1
         try:
             region = self._handle.read_region((x_level0_px, y_level0_px), level, (width, height))
         except openslide.OpenSlideError as error:
             raise BadInput(self.path, f"OpenSlide cannot read it: {error}") from error
+        finally:
+            with self._change:
+                self._readers -= 1
+                self._change.notify_all()
         return _on_white(region)
+
+    def wait_for_readers(self) -> None:
+        """Let threads that still read ahead finish, and others not begin: OpenSlide ends the whole
+        process where a slide is closed in the middle of a read.
+        """
+        with self._change:
+            self._is_closed = True
+            self._change.wait_for(lambda: self._readers == 0)
 
 
 class _Tile:

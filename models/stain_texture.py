@@ -26,7 +26,7 @@ GREY_LEVELS = 8  # of the co-occurrence matrices
 MAX_GREY_DENSITY = 1.5
 OFFSETS_PX = (2, 4)
 MIN_SIDE_PX = 16
-CHUNK = 16  # patches whose planes fit the cache together
+CHUNK = 4  # patches at once: their planes fit the cache, and reading threads wait less
 
 _LBP_NEIGHBOURS = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 _LBP_BINS = 10

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tumorbase.ingest.patches import (
+    READERS,
     ahead,
     chosen_patches,
     patch_grid,
@@ -115,25 +115,39 @@ def test_tissue_fractions_are_shares_of_each_patch() -> None:
     )
 
 
-def test_the_next_value_is_made_while_one_is_used() -> None:
-    made = threading.Event()
+def test_the_next_place_is_read_while_one_is_used() -> None:
+    is_read = threading.Event()
 
-    def values():
-        yield 1
-        made.set()
-        yield 2
+    def read(place: int) -> int:
+        if place == 2:
+            is_read.set()
+        return 10 * place
 
-    values_ahead = ahead(values())
-    assert next(values_ahead) == 1
-    assert made.wait(timeout=10.0)
-    assert list(values_ahead) == [2]
+    values = ahead(read, [1, 2, 3])
+    assert next(values) == 10
+    assert is_read.wait(timeout=10.0)
+    assert list(values) == [20, 30]
+
+
+def test_no_more_is_read_ahead_than_the_readers_take() -> None:
+    taken = []
+
+    def places():
+        for place in range(100):
+            taken.append(place)
+            yield place
+
+    values = ahead(lambda place: place, places())
+    assert next(values) == 0
+    assert len(taken) <= READERS + 1
+    values.close()
 
 
 def test_an_error_in_reading_ahead_reaches_the_user() -> None:
-    def values():
-        yield 1
-        time.sleep(0.01)
-        raise ValueError("damaged")
+    def read(place: int) -> int:
+        if place == 2:
+            raise ValueError("damaged")
+        return place
 
     with pytest.raises(ValueError, match="damaged"):
-        list(ahead(values()))
+        list(ahead(read, [1, 2, 3]))

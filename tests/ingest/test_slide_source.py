@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +188,17 @@ def test_the_level_read_is_never_coarser_than_asked(tmp_path: Path) -> None:
         scaled = read_scaled(slide, 1, (128, 256, 384, 512), (64, 64))
     middle = scaled[32, 32].astype(int)
     assert np.abs(middle - (127, 191, 90)).max() <= 3
+
+
+def test_a_slide_closes_when_those_who_read_ahead_are_done(shared: Path) -> None:
+    """OpenSlide aborts the process where a slide is closed in the middle of a read."""
+    path = str(shared / "data/pathology/wsi/cmu-1-small-region.svs")
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(10):
+            with open_slide(path, None) as slide:
+                reads = [pool.submit(slide.read, 0, 0, 0, 1000, 1000) for _ in range(8)]
+                reads[0].result()
+            errors = {type(read.exception()) for read in reads}
+            assert errors <= {type(None), ValueError}
+    with pytest.raises(ValueError, match="is closed"):
+        slide.read(0, 0, 0, 8, 8)
