@@ -26,7 +26,7 @@ from tumorbase.ingest.item import Context, Item, ItemRows, Plan, Rejected
 from tumorbase.ingest.key_slices import plan_key_slices
 from tumorbase.ingest.lesion_table import measurement_vectors
 from tumorbase.ingest.metadata_rows import metadata_rows, unique_rows
-from tumorbase.ingest.row_checks import RowChecks, parse_numbers
+from tumorbase.ingest.row_checks import LARGEST_MEASURE, RowChecks, parse_numbers
 from tumorbase.ingest.source_files import files_below
 from tumorbase.store.errors import BadInput
 
@@ -166,7 +166,9 @@ def _matching(checks: RowChecks, name: str, pattern: str) -> pa.StringArray:
 
 def _stacked(checks: RowChecks, names: Sequence[str]) -> np.ndarray:
     """Columns of numbers that must be there, float64 (rows, columns)."""
-    return np.column_stack([checks.numbers(name, is_required=True) for name in names])
+    return np.column_stack(
+        [checks.numbers(name, is_required=True, largest=LARGEST_MEASURE) for name in names]
+    )
 
 
 def _number_lists(checks: RowChecks, name: str, count: int) -> np.ndarray:
@@ -178,7 +180,7 @@ def _number_lists(checks: RowChecks, name: str, count: int) -> np.ndarray:
     flat = pc.list_flatten(parts.filter(pa.array(is_right)))
     values[is_right] = parse_numbers(flat).reshape(-1, count)
     checks.refuse(
-        ~np.isfinite(values).all(axis=1),
+        ~(np.abs(values) <= LARGEST_MEASURE).all(axis=1),
         lambda row: f"{name} must be {count} finite numbers, got {cells[row].as_py()!r}",
     )
     return values
@@ -228,8 +230,8 @@ def _placed(
 
 def _axes(checks: RowChecks, axes_mm: np.ndarray) -> dict[str, np.ndarray]:
     checks.refuse(
-        (axes_mm.min(axis=1) < 0) | (axes_mm[:, 1] > axes_mm[:, 0]),
-        lambda row: f"expected axes long >= short >= 0, got {axes_mm[row].tolist()} mm",
+        (axes_mm.min(axis=1) <= 0) | (axes_mm[:, 1] > axes_mm[:, 0]),
+        lambda row: f"expected axes long >= short > 0, got {axes_mm[row].tolist()} mm",
     )
     return {"long_axis_mm": axes_mm[:, 0], "short_axis_mm": axes_mm[:, 1]}
 

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from tumorbase.ingest.dicom_header import read_dataset, refuse_damage, sop_instance
 from tumorbase.ingest.item import Rejected
-from tumorbase.ingest.volume import Volume, turn_to_lps
+from tumorbase.ingest.volume import Volume, turn_to_lps, unmeasurable
 from tumorbase.store.errors import BadInput
 
 # Slices may lie this part of the spacing off an even stack, as scanners round their positions.
@@ -89,8 +89,8 @@ def read_series(folder: str, series_id: str, paths: Sequence[str]) -> DicomSerie
     voxels = np.empty((len(slices), *first.shape_yx), dtype=np.float32)
     for index, one in enumerate(slices):
         voxels[index] = _read_pixels(one)
-    if not np.isfinite(voxels.sum(dtype=np.float64)):
-        raise BadInput(folder, f"series {series_id}: some voxels are NaN or infinite")
+    if reason := unmeasurable(voxels):
+        raise BadInput(folder, f"series {series_id}: {reason}")
     affine = np.eye(4)
     affine[:3, 0] = first.axes[0] * first.spacing_yx_mm[1]
     affine[:3, 1] = first.axes[1] * first.spacing_yx_mm[0]

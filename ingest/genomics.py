@@ -13,7 +13,7 @@ from tumorbase.ingest.clinical import TIME_COLUMNS
 from tumorbase.ingest.csv_table import CsvTable, read_csv_table
 from tumorbase.ingest.item import Context, Item, ItemRows, Rejected, VectorRows
 from tumorbase.ingest.metadata_rows import metadata_rows
-from tumorbase.ingest.row_checks import RowChecks, parse_numbers
+from tumorbase.ingest.row_checks import LARGEST_MEASURE, RowChecks, parse_numbers
 from tumorbase.ingest.staging import stage, vector_batch
 from tumorbase.models.encoders import EncoderSpec
 from tumorbase.models.gene_pca import GenePca
@@ -73,7 +73,7 @@ def measured_columns(checks: RowChecks, panel: Sequence[str]) -> np.ndarray:
     """The panel's columns, float32 (rows, columns), NaN where empty; bad rows are refused."""
     measured = np.empty((len(checks.table.lines), len(panel)), dtype=np.float32)
     for index, name in enumerate(panel):
-        measured[:, index] = checks.numbers(name)
+        measured[:, index] = checks.numbers(name, largest=LARGEST_MEASURE)
     return measured
 
 

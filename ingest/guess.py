@@ -8,6 +8,7 @@ from pathlib import Path
 from tumorbase.ingest.cohort import FEATURE_SUFFIXES, PATHOLOGY, SLIDE_SUFFIXES, TABLES
 from tumorbase.ingest.csv_table import read_header
 from tumorbase.ingest.source_files import files_below
+from tumorbase.ingest.tcga import DAMAGED_ZIP
 
 _DICOM_MAGIC_AT = 128
 _NUCLEI_KEYS = (b'"nuc"', b'"cells"')  # HoVer-Net; CellViT
@@ -82,7 +83,7 @@ def _zipped_header(path: Path) -> tuple[str, ...]:
     try:
         with zipfile.ZipFile(path) as archive, archive.open(archive.infolist()[0]) as member:
             first_line = member.readline().decode("utf-8", errors="replace")
-    except (zipfile.BadZipFile, OSError, IndexError):
+    except (*DAMAGED_ZIP, IndexError):
         return ()
     return tuple(name.strip() for name in first_line.split(","))
 

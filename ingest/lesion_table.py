@@ -10,7 +10,7 @@ from tumorbase.ingest.chosen_encoders import is_chosen
 from tumorbase.ingest.csv_table import read_csv_table
 from tumorbase.ingest.item import Context, Item, ItemRows, VectorRows
 from tumorbase.ingest.metadata_rows import metadata_rows, unique_rows
-from tumorbase.ingest.row_checks import RowChecks
+from tumorbase.ingest.row_checks import LARGEST_MEASURE, RowChecks
 from tumorbase.ingest.staging import stage, vector_batch
 from tumorbase.models.encoders import build_encoder
 from tumorbase.models.lesion_crop import LesionMeasure
@@ -46,8 +46,10 @@ def read_lesions_table(item: Item, context: Context) -> ItemRows:
         "patient_id": checks.patients("patient_id", context.known_patients),
         "study_id": checks.ids("study_id"),
         "type": checks.optional_texts("type"),
-        **{name: checks.numbers(name) for name in ("x_mm", "y_mm", "z_mm")},
-        **{name: checks.numbers(name, lowest=0.0) for name in ("long_axis_mm", "short_axis_mm")},
+        **{
+            name: checks.numbers(name, largest=LARGEST_MEASURE)
+            for name in ("x_mm", "y_mm", "z_mm", "long_axis_mm", "short_axis_mm")
+        },
         "event_time": checks.times("study_date"),
         "known_at": checks.times("known_at"),
     }
@@ -71,6 +73,15 @@ def measurement_vectors(lesions: pa.Table, context: Context) -> list[VectorRows]
 
 
 def _check_axes(checks: RowChecks, long_mm: np.ndarray, short_mm: np.ndarray) -> None:
+    """Refuse axes that are not positive: a lesion that is gone has no row in that study."""
+    shorter_mm = np.fmin(long_mm, short_mm)
+    checks.refuse(
+        shorter_mm <= 0,
+        lambda row: (
+            "long_axis_mm and short_axis_mm must be above 0 (leave out a lesion that is gone), "
+            f"got {shorter_mm[row]:g}"
+        ),
+    )
     checks.refuse(
         short_mm > long_mm,
         lambda row: (

@@ -14,7 +14,7 @@ from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from tumorbase.ingest.volume import Grid, Volume, turn_to_lps
+from tumorbase.ingest.volume import Grid, Volume, turn_to_lps, unmeasurable
 from tumorbase.store.errors import BadInput
 
 T = TypeVar("T")
@@ -31,6 +31,7 @@ _UNREADABLE = (
     zlib.error,
 )
 MAX_LABEL = 65535
+_FLAT = 1e-3  # volume that unit vectors along the axes span; 1 where they are at right angles
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _UNIT_MM = {1: 1000.0, 3: 0.001}  # metre, micrometre; any other code is taken as mm
 
@@ -46,10 +47,8 @@ def read_volume(path: str | Path) -> Volume:
     """
     image = _open(path)
     voxels = _read(path, lambda: image.get_fdata(dtype=np.float32, caching="unchanged"))
-    # The sum is finite only if every voxel is, and needs no second array.
-    if not np.isfinite(voxels.sum(dtype=np.float64)):
-        bad = int(np.size(voxels) - np.isfinite(voxels).sum())
-        raise BadInput(str(path), f"voxels must be finite, {bad} are NaN or infinite")
+    if reason := unmeasurable(voxels):
+        raise BadInput(str(path), reason)
     turned, grid = _turn(image, voxels)
     return Volume(turned, grid)
 
@@ -94,6 +93,8 @@ def _open(path: str | Path) -> nib.Nifti1Image:
     if not (spacing > 0).all() or not (sides > 0).all() or not np.isfinite(image.affine).all():
         stated = ", ".join(f"{mm:g}" for mm in spacing)
         raise BadInput(str(path), f"spacing must be positive, the header states ({stated})")
+    if abs(np.linalg.det(image.affine[:3, :3] / sides)) < _FLAT:
+        raise BadInput(str(path), "the axes of the affine must span space, they lie in a plane")
     return image
 
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from tumorbase.ingest.csv_table import CsvTable, read_csv_table, read_header
 from tumorbase.ingest.item import Context, Item, ItemRows, Plan, Rejected, VectorRows
 from tumorbase.ingest.metadata_rows import metadata_rows, unique_rows
-from tumorbase.ingest.row_checks import RowChecks, parse_numbers
+from tumorbase.ingest.row_checks import LARGEST_MEASURE, RowChecks, parse_numbers
 from tumorbase.ingest.source_files import files_below
 from tumorbase.ingest.staging import stage, vector_batch
 from tumorbase.models.encoders import EncoderSpec, canonical
@@ -87,7 +87,9 @@ def read_pyradiomics_table(item: Item, context: Context) -> ItemRows:
     patient_column = next((name for name in PATIENT_COLUMNS if name in table.names), None)
     patients = checks.patients(patient_column, context.known_patients) if patient_column else cases
     checks.refuse_duplicates([patients, cases], "case")
-    measured = np.column_stack([checks.numbers(name, is_required=True) for name in features])
+    measured = np.column_stack(
+        [checks.numbers(name, is_required=True, largest=LARGEST_MEASURE) for name in features]
+    )
     return _item_rows(checks, (cases, patients), features, measured, context)
 
 

@@ -14,6 +14,8 @@ from tumorbase.ingest.csv_table import CsvTable
 from tumorbase.ingest.item import Rejected
 from tumorbase.store.schema import TIME
 
+# Of what goes into vectors: the squares of larger numbers leave float32.
+LARGEST_MEASURE = 1e18
 MISSING_CELLS = ("NA", "N/A")  # what R and spreadsheets write for a covariate that is not there
 
 
@@ -100,6 +102,7 @@ class RowChecks:
         *,
         is_required: bool = False,
         lowest: float = -np.inf,
+        largest: float = np.inf,
         missing: Sequence[str] = ("",),
     ) -> np.ndarray:
         """A column of finite numbers, float64 (rows,), NaN where the cell is empty.
@@ -108,6 +111,7 @@ class RowChecks:
             name: a column of the table.
             is_required: refuse rows in which it is empty.
             lowest: refuse rows in which it is smaller.
+            largest: refuse rows in which it is greater, by its absolute value.
             missing: cells that count as empty.
         """
         cells = self.table.column(name)
@@ -121,7 +125,11 @@ class RowChecks:
         if is_required:
             is_bad |= is_empty
         self.refuse(is_bad, lambda row: f"{name} must be {wanted}, got {cells[row].as_py()!r}")
-        return np.where(np.isfinite(values), values, np.nan)
+        self.refuse(
+            np.abs(values) > largest,
+            lambda row: f"{name} must be at most {largest:g} by size, got {cells[row].as_py()!r}",
+        )
+        return np.where(np.isfinite(values) & (np.abs(values) <= largest), values, np.nan)
 
     def times(self, name: str) -> pa.TimestampArray:
         """A column of ISO 8601 dates or times, in UTC; null where column or cell is missing."""
@@ -172,9 +180,9 @@ def parse_time(text: str) -> datetime | None:
     """An ISO 8601 date or time (also 20210314) in UTC without zone; None if it is not one."""
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+    except (ValueError, OverflowError):  # in UTC, year 1 may become year 0
         return None
-    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
 
 
 _CLIMBING = r"(^|[/\\])\.\.([/\\]|$)"

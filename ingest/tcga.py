@@ -18,6 +18,7 @@ left out.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,6 +53,8 @@ _COVARIATES = ("age", "is_female", "site", "oncotree_code", "stage", "grade", "s
 _LUNG1_LEFT_OUT = ("", "PatientID", "Survival.time", "deadstatus.event", "image_path", "survival")
 _NOT_OF_CASES = ("", "slide_id", "train")  # and pandas' row numbers
 _GENE_SUFFIXES = ("_rnaseq", "_cnv", "_mut")
+# What zipfile raises: RuntimeError of a password, NotImplementedError (one of it) of a method.
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError)
 _MAX_TABLE_BYTES = 1 << 30  # of an archive's member, so that a small file cannot fill the memory
 
 
@@ -144,7 +147,7 @@ def _read_table(path: str) -> CsvTable:
                 raise BadInput(path, f"expected at most 1 GiB, got {members[0].file_size} bytes")
             with archive.open(members[0]) as stream:
                 data = stream.read()
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, OSError, EOFError) as error:
+    except DAMAGED_ZIP as error:
         raise BadInput(path, f"cannot be read as a zip archive: {error}") from error
     return parse_csv_table(path, data)
 

@@ -9,6 +9,8 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
 # Corners of two grids may lie this part of a voxel apart before they count as different grids.
 GRID_TOLERANCE = 0.05
+# No scanner's units reach so far, and the squares of larger voxels leave float32.
+LARGEST_VOXEL = 1e18
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +81,18 @@ class Volume:
 
     voxels: np.ndarray
     grid: Grid
+
+
+def unmeasurable(voxels: np.ndarray) -> str:
+    """Why voxels, float32 of any shape, cannot be measured; empty if they can."""
+    # NaN passes on to the extremes, and neither of them needs a second array.
+    least, greatest = float(voxels.min(initial=0)), float(voxels.max(initial=0))
+    if least >= -LARGEST_VOXEL and greatest <= LARGEST_VOXEL:
+        return ""
+    bad = int(np.size(voxels) - np.isfinite(voxels).sum())
+    if bad:
+        return f"voxels must be finite, {bad} are NaN or infinite"
+    return f"voxels must be at most {LARGEST_VOXEL:g} by size, got {least:g} to {greatest:g}"
 
 
 def turn_to_lps(array_xyz: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, Grid]:

@@ -60,6 +60,7 @@ def test_profile_has_the_panel_in_order_and_nan_where_empty(tmp_path) -> None:
     [
         ("P5,nan,1,0", "line 6: TP53_rnaseq must be a finite number, got 'nan'"),
         ("P5,1,inf,0", "line 6: KRAS_rnaseq must be a finite number, got 'inf'"),
+        ("P5,1,1e39,0", "line 6: KRAS_rnaseq must be at most 1e+18 by size, got '1e39'"),
         ("P5,1,1,yes", "line 6: TP53_mut must be a finite number, got 'yes'"),
         ("P1,1,1,0", "line 6: duplicate patient, first in line 2"),
     ],

@@ -76,8 +76,15 @@ def test_unknown_numbers_are_null(tmp_path) -> None:
         ("L1,P1,S1,,1,2,3,20,10,", "line 3: duplicate lesion_id, first in line 2"),
         (
             "L2,P1,S1,,1,2,3,-20,-30,",
-            "line 3: long_axis_mm must be a finite number of at least 0, got '-20'",
+            "line 3: long_axis_mm and short_axis_mm must be above 0 (leave out a lesion that is "
+            "gone), got -30",
         ),
+        (
+            "L2,P1,S1,,1,2,3,0,,",
+            "line 3: long_axis_mm and short_axis_mm must be above 0 (leave out a lesion that is "
+            "gone), got 0",
+        ),
+        ("L2,P1,S1,,1e300,2,3,20,10,", "line 3: x_mm must be at most 1e+18 by size, got '1e300'"),
         ("L2,P1,S1,,1,2,3,10,20,", "line 3: short_axis_mm must not exceed long_axis_mm 10, got 20"),
         ("L2,P1,S1,,nan,2,3,20,10,", "line 3: x_mm must be a finite number, got 'nan'"),
         ("L2,P9,S1,,1,2,3,20,10,", "line 3: patient_id 'P9' is not in patients.csv"),

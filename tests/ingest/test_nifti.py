@@ -215,3 +215,21 @@ def test_a_grid_half_a_voxel_off_is_another_grid(ct: Path, tmp_path: Path) -> No
     _, copied = read_labels(tmp_path / "copy.nii.gz")
     assert grid.matches(copied)
     assert not grid.matches(moved)
+
+
+def test_axes_that_lie_in_a_plane_are_refused(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.nii.gz", _numbered())
+    flat = AFFINE_RAS.copy()
+    flat[:, 1] = flat[:, 0]
+    image = nib.load(path)
+    image.header.set_sform(flat, code=1)
+    nib.save(nib.Nifti1Image(image.get_fdata(), None, image.header), tmp_path / "b.nii.gz")
+    with pytest.raises(BadInput, match="they lie in a plane"):
+        read_volume(tmp_path / "b.nii.gz")
+
+
+def test_voxels_too_large_to_measure_are_refused(tmp_path: Path) -> None:
+    voxels = _numbered("float32")
+    voxels[1, 2, 3] = -3e38
+    with pytest.raises(BadInput, match=r"at most 1e\+18 by size, got -3e\+38 to 119"):
+        read_volume(_write(tmp_path / "a.nii.gz", voxels))

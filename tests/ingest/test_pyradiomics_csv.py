@@ -76,6 +76,11 @@ def test_features_are_stored_raw_under_an_encoder_of_their_names(upright, tmp_pa
     [
         ("0.5\n", "nan\n", "line 3: wavelet-LLH_glcm_Contrast must be a finite number, got 'nan'"),
         ("0.5\n", "\n", "line 3: wavelet-LLH_glcm_Contrast must be a finite number, got ''"),
+        (
+            "0.5\n",
+            "1e39\n",
+            "line 3: wavelet-LLH_glcm_Contrast must be at most 1e+18 by size, got '1e39'",
+        ),
         ("b_mask", "a_mask", "line 3: duplicate case, first in line 2"),
         ("P1,a.nrrd,b", "P9,a.nrrd,b", "line 3: Patient 'P9' is not in patients.csv"),
     ],

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tumorbase.ingest.guess import guess_file
 from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.ingest.tcga import DAYS_PER_MONTH, plan_tcga, read_tcga_table
 from tumorbase.store.errors import BadInput
@@ -110,6 +111,22 @@ def test_broken_archive_is_refused(tmp_path) -> None:
     (tmp_path / "t.csv.zip").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(BadInput, match="cannot be read as a zip archive"):
         read(tmp_path / "t.csv.zip", tmp_path)
+
+
+@pytest.mark.parametrize(("offset", "value"), [(6, 1), (8, 99)], ids=["password", "method"])
+def test_archive_with_a_password_or_of_an_unknown_method_is_refused(
+    tmp_path, offset: int, value: int
+) -> None:
+    path = tmp_path / "t.csv.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("t.csv", MCAT)
+    data = bytearray(path.read_bytes())
+    data[offset] = value  # in the member's own header, and two bytes on in the directory
+    data[data.index(b"PK\x01\x02") + offset + 2] = value
+    path.write_bytes(data)
+    with pytest.raises(BadInput, match="cannot be read as a zip archive"):
+        read(path, tmp_path)
+    assert guess_file(path) is None
 
 
 def test_table_of_another_kind_is_refused(tmp_path) -> None:
