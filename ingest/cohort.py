@@ -60,6 +60,15 @@ class _Listing:
         self.rejected.append(Rejected(str(path), reason))
 
 
+@dataclass(frozen=True)
+class _Study:
+    """A study of the folder; named by its own folder, else by studies.csv, or by neither."""
+
+    patient_id: str
+    study_id: str | None
+    is_folder: bool
+
+
 def plan_cohort(folder: Path, context: Context) -> tuple[Plan, Context]:
     """What the cohort folder holds, and the context that knows the patients of its patients.csv.
 
@@ -138,55 +147,86 @@ def _plan_radiology(listing: _Listing, single_studies: dict[str, str]) -> None:
         images = []
         for entry in _entries(listing, patient):
             if entry.is_dir():
-                _plan_study(listing, patient.name, entry.name, list(_files(listing, entry)))
+                study = _Study(patient.name, entry.name, is_folder=True)
+                _plan_study(listing, study, list(_files(listing, entry)))
             else:
                 images.append(entry)
         if images:
-            _plan_study(listing, patient.name, single_studies.get(patient.name), images)
+            study = _Study(patient.name, single_studies.get(patient.name), is_folder=False)
+            _plan_study(listing, study, images)
 
 
-def _plan_study(
-    listing: _Listing, patient_id: str, study_id: str | None, files: list[Path]
-) -> None:
-    """Plan one study's files: NIfTI by their fixed names, and DICOM; notes beside them are left.
-
-    Where neither a folder nor studies.csv names the study, it is called as the patient; DICOM knows
-    its own.
-    """
+def _plan_study(listing: _Listing, study: _Study, files: list[Path]) -> None:
+    """Plan one study's files: NIfTI by their fixed names, and DICOM; notes beside them are left."""
     nifti = [path for path in files if path.name.lower().endswith(NIFTI_SUFFIXES)]
-    _plan_nifti_study(listing, patient_id, study_id or patient_id, nifti)
     others = [path for path in files if path not in nifti]
     dicom = [path for path in others if path.suffix.lower() in DICOM_SUFFIXES or is_dicom(path)]
-    if dicom:
-        listing.take(planner_of("dicom")(dicom, patient_id=patient_id, study_id=study_id))
-    elif not nifti:
+    image, masks = _named_nifti(listing, nifti)
+    series = _plan_dicom_study(study, dicom) if dicom else Plan(())
+    if image is not None:
+        listing.items.append(_nifti_item(study, image, masks))
+    elif masks:
+        series = _drawn_on(listing, series, masks)
+    listing.take(series)
+    if not dicom and not nifti:
         for path in others:
             listing.reject(path, "expected CT_img.nii.gz or DICOM files in the folder of a study")
 
 
-def _plan_nifti_study(listing: _Listing, patient_id: str, study_id: str, files: list[Path]) -> None:
+def _named_nifti(listing: _Listing, files: list[Path]) -> tuple[Path | None, dict[str, Path]]:
+    """The image and its masks by region; other names, and a second of one, are rejected."""
     by_stem: dict[str, Path] = {}
     for path in files:
         stem = path.name.partition(".")[0]
-        if by_stem.setdefault(stem, path) != path:
+        if stem not in ("CT_img", *MASKS):
+            listing.reject(path, "expected CT_img, label or node as the name of a NIfTI file")
+        elif by_stem.setdefault(stem, path) != path:
             listing.reject(path, f"a second {stem} in one study, beside {by_stem[stem].name}")
     image = by_stem.pop("CT_img", None)
-    masks = {MASKS[stem]: path for stem, path in by_stem.items() if stem in MASKS}
-    for stem, path in by_stem.items():
-        if stem not in MASKS:
-            listing.reject(path, "expected CT_img, label or node as the name of a NIfTI file")
-        elif image is None:
-            listing.reject(path, "expected a CT_img.nii.gz beside the mask, there is none")
-    if image is None:
-        return
+    return image, {MASKS[stem]: path for stem, path in by_stem.items()}
+
+
+def _nifti_item(study: _Study, image: Path, masks: dict[str, Path]) -> Item:
+    """Where nothing names the study, it is called as the patient."""
+    study_id = study.study_id or study.patient_id
     details = {
         "study_id": study_id,
         "masks": {region: str(path) for region, path in masks.items()},
         "modality": "CT",
     }
-    key = f"series:{patient_id}/{study_id}"
+    key = f"series:{study.patient_id}/{study_id}"
     paths = tuple(str(path) for path in (image, *masks.values()))
-    listing.items.append(Item("ct_nifti", key, str(image), paths, patient_id, details))
+    return Item("ct_nifti", key, str(image), paths, study.patient_id, details)
+
+
+def _plan_dicom_study(study: _Study, files: list[Path]) -> Plan:
+    """DICOM knows its own studies: that of studies.csv is meant only where there is but one."""
+    plan: Plan = planner_of("dicom")(files, patient_id=study.patient_id)
+    own = {item.details["study_id"] for item in plan.items}
+    if study.study_id is None or (len(own) > 1 and not study.is_folder):
+        return plan
+    named = (
+        replace(item, details={**item.details, "study_id": study.study_id}) for item in plan.items
+    )
+    return replace(plan, items=tuple(named))
+
+
+def _drawn_on(listing: _Listing, series: Plan, masks: dict[str, Path]) -> Plan:
+    """The plan of DICOM series with the NIfTI masks beside them, which are of a single series."""
+    if len(series.items) != 1:
+        reason = (
+            "expected a CT_img.nii.gz beside the mask, or DICOM files of one series, "
+            f"got {len(series.items)} series"
+        )
+        for path in masks.values():
+            listing.reject(path, reason)
+        return series
+    (item,) = series.items
+    paths = {region: str(path) for region, path in masks.items()}
+    item = replace(
+        item, files=(*item.files, *paths.values()), details={**item.details, "masks": paths}
+    )
+    return replace(series, items=(item,))
 
 
 def _plan_pathology(listing: _Listing, patient_of: Callable[[str], str]) -> None:

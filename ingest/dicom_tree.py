@@ -34,9 +34,7 @@ class _Found:
     rejected: list[Rejected] = field(default_factory=list)
 
 
-def plan_dicom(
-    paths: Sequence[Path], patient_id: str | None = None, study_id: str | None = None
-) -> Plan:
+def plan_dicom(paths: Sequence[Path], patient_id: str | None = None) -> Plan:
     """One item "dicom_series" for each series; folders are searched through.
 
     Localizers, screenshots and other modalities are left out, and so is what is not DICOM unless it
@@ -47,8 +45,7 @@ def plan_dicom(
 
     Args:
         paths: files and folders.
-        patient_id: takes the place of PatientID where a cohort folder fixes it, and
-        study_id: that of StudyInstanceUID.
+        patient_id: takes the place of PatientID where a cohort folder fixes it.
     """
     found = _Found()
     for path in _files(paths):
@@ -57,7 +54,7 @@ def plan_dicom(
     items = []
     for series_id, headers in sorted(found.series.items()):
         try:
-            items.append(_item(series_id, headers, drawn.get(series_id, []), patient_id, study_id))
+            items.append(_item(series_id, headers, drawn.get(series_id, []), patient_id))
         except BadInput as error:
             found.rejected.append(Rejected(error.path, error.reason))
     if not items and not found.rejected:
@@ -78,6 +75,9 @@ def _files(paths: Iterable[Path]) -> Iterable[Path]:
 
 def _sort_in(found: _Found, path: Path) -> None:
     claims_dicom = path.suffix.lower() in DICOM_SUFFIXES
+    if not path.is_file():  # it may be a slice: to pass over it could hide a gap
+        found.rejected.append(Rejected(str(path), "is a link to nothing, or no regular file"))
+        return
     if not is_dicom(path):
         if claims_dicom:
             size = path.stat().st_size
@@ -146,7 +146,6 @@ def _item(
     headers: Sequence[DicomHeader],
     drawn: Sequence[DicomHeader],
     patient_id: str | None,
-    study_id: str | None,
 ) -> Item:
     headers = sorted(headers, key=lambda header: header.path)
     first = headers[0]
@@ -155,6 +154,9 @@ def _item(
     patients = {header.patient_id for header in headers}
     if patient_id is None and len(patients) > 1:
         raise BadInput(folder, f"series {series_id}: two series of one UID, of several patients")
+    if len({(header.modality, header.study_id) for header in headers}) > 1:
+        reason = "two series of one UID, of several modalities or studies"
+        raise BadInput(folder, f"series {series_id}: {reason}")
     patient_id = patient_id or first.patient_id
     if not patient_id:
         raise BadInput(folder, f"series {series_id}: PatientID is empty, expected one")
@@ -163,7 +165,7 @@ def _item(
     except ValueError as error:
         raise BadInput(folder, f"series {series_id}: {error}") from error
     time = min(times, default=None)
-    study_id = study_id or first.study_id or f"{patient_id}/{time.date() if time else series_id}"
+    study_id = first.study_id or f"{patient_id}/{time.date() if time else series_id}"
     rtstructs = [header.path for header in drawn if header.modality == "RTSTRUCT"]
     segs = [header.path for header in drawn if header.modality == "SEG"]
     return Item(
@@ -179,6 +181,7 @@ def _item(
             "modality": first.modality,
             "slices": len(headers),
             "rtstructs": len(rtstructs),
+            "segs": len(segs),
         },
     )
 

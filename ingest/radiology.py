@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from time import perf_counter
 
@@ -33,16 +33,7 @@ def read_ct_nifti(item: Item, context: Context) -> ItemRows:
     """
     started = perf_counter()
     volume = read_volume(item.path)
-    masks = []
-    rejected = []
-    for region, path in item.details["masks"].items():
-        mask = _read_mask(path, region, item.path, volume.grid)
-        if mask.labels.any():
-            masks.append(mask)
-        else:
-            rejected.append(Rejected(path, "empty mask: no voxel is labelled"))
-    if rejected and not masks:
-        raise BadInput(rejected[0].path, rejected[0].reason)
+    masks, rejected = _read_masks(item.details["masks"], item.path, volume.grid)
     read_at = perf_counter()
     identity = SeriesIdentity(
         _patient(item), item.details["study_id"], item.key.removeprefix("series:")
@@ -56,7 +47,8 @@ def read_ct_nifti(item: Item, context: Context) -> ItemRows:
 def read_dicom_series(item: Item, context: Context) -> ItemRows:
     """Rows of one DICOM series and what is drawn on it; times are those of the study.
 
-    `item` is as `plan_dicom` makes it. Lesions carry the study's time, not the day they were
+    `item` is as `plan_dicom` makes it, with "masks" as of `read_ct_nifti` if NIfTI masks lie beside
+    it. Lesions carry the study's time, not the day they were
     outlined: they are measurements of what the images showed. Identifying attributes become facts
     only with `context.keep_identity`.
 
@@ -71,12 +63,13 @@ def read_dicom_series(item: Item, context: Context) -> ItemRows:
     read_at = perf_counter()
     grid = series.volume.grid
     masks = _drawn_masks(drawn[: details["rtstructs"]], read_rtstruct, grid)
-    masks += _drawn_masks(drawn[details["rtstructs"] :], read_seg, grid)
+    masks += _drawn_masks(drawn[details["rtstructs"] :][: details["segs"]], read_seg, grid)
+    from_nifti, rejected = _read_masks(details.get("masks", {}), item.path, grid)
     drawn_at = perf_counter()
     time = datetime.fromisoformat(details["study_time"]) if details["study_time"] else None
     identity = SeriesIdentity(_patient(item), details["study_id"], details["series_id"], time)
-    rows = _rows(item, context, identity, series.volume, masks)
-    rows.rejected += series.duplicates
+    rows = _rows(item, context, identity, series.volume, [*masks, *from_nifti])
+    rows.rejected += [*series.duplicates, *rejected]
     if context.keep_identity:
         rows.tables["fact"] = _identity_table(identity, slices[0])
     rows.seconds["read"] = read_at - started
@@ -106,11 +99,27 @@ def _rows(
     return rows
 
 
-def _read_mask(path: str, region: str, image_path: str, grid: Grid) -> LabelMask:
-    labels, own = read_labels(path)
-    if not own.matches(grid):
-        raise BadInput(path, f"mask on another grid than its image: {own}; {image_path} has {grid}")
-    return LabelMask(path, region, labels)
+def _read_masks(
+    paths: Mapping[str, str], image_path: str, grid: Grid
+) -> tuple[list[LabelMask], list[Rejected]]:
+    """NIfTI masks by region, on the image's grid, and a refusal of each empty one beside others.
+
+    Raises:
+        BadInput: a mask is on another grid, or none has a labelled voxel.
+    """
+    masks, rejected = [], []
+    for region, path in paths.items():
+        labels, own = read_labels(path)
+        if not own.matches(grid):
+            reason = f"mask on another grid than its image: {own}; {image_path} has {grid}"
+            raise BadInput(path, reason)
+        if labels.any():
+            masks.append(LabelMask(path, region, labels))
+        else:
+            rejected.append(Rejected(path, "empty mask: no voxel is labelled"))
+    if rejected and not masks:
+        raise BadInput(rejected[0].path, rejected[0].reason)
+    return masks, rejected
 
 
 def _drawn_masks(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from tumorbase.ingest.cohort import plan_cohort
@@ -234,6 +235,46 @@ def test_dicom_of_a_patient_folder_is_of_that_patient(shared, cohort) -> None:
     assert series.patient_id == "P1"
     assert len(series.files) == 3
     assert planned.rejected == ()
+
+
+def _copy_study(source: Path, target: Path, number: int) -> None:
+    """Three slices as study and series `number`."""
+    for file in sorted(source.glob("*.dcm"))[:3]:
+        dataset = pydicom.dcmread(file)
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+            setattr(dataset, keyword, f"{dataset[keyword].value[:50]}.{number}")
+        dataset.save_as(target / f"{number}-{file.name}")
+
+
+def test_only_study_of_studies_csv_names_a_single_dicom_study_not_several(shared, cohort) -> None:
+    source = shared / "data/ct/sts/STS_002/dicom_CT/image"
+    (cohort / "studies.csv").write_text("patient_id,study_id,study_date\nP7,base,2020-01-01\n")
+    target = cohort / "radiology/P7"
+    target.mkdir()
+    for count in (1, 2):
+        _copy_study(source, target, count)
+        studies = {one.details["study_id"] for one in plan(cohort)[0].items if is_dicom(one)}
+        assert len(studies) == count
+        assert (studies == {"base"}) == (count == 1)
+
+
+def is_dicom(found: Item) -> bool:
+    return found.kind == "dicom_series"
+
+
+def test_masks_beside_dicom_are_of_its_series_and_need_a_single_one(shared, cohort) -> None:
+    source = shared / "data/ct/sts/STS_002/dicom_CT/image"
+    target = cohort / "radiology/P7"
+    target.mkdir()
+    (target / "label.nii.gz").write_text("x")
+    _copy_study(source, target, 1)
+    planned, _ = plan(cohort)
+    (series,) = filter(is_dicom, planned.items)
+    assert series.details["masks"] == {"primary": str((target / "label.nii.gz").resolve())}
+    assert series.files[-1] == series.details["masks"]["primary"]
+    _copy_study(source, target, 2)
+    planned, _ = plan(cohort)
+    assert rejected(planned, cohort)["radiology/P7/label.nii.gz"].endswith("got 2 series")
 
 
 def test_mrxs_folder_is_part_of_its_slide(cohort) -> None:

@@ -52,12 +52,13 @@ def test_a_series_is_one_item_with_the_rtstruct_drawn_on_it(tree: Path) -> None:
         "modality": "CT",
         "slices": 48,
         "rtstructs": 1,
+        "segs": 0,
     }
 
 
-def test_a_cohort_folder_fixes_patient_and_study(tree: Path, anonymous: Path) -> None:
-    (item,) = plan_dicom([tree], patient_id="P1", study_id="S1").items
-    assert (item.patient_id, item.details["study_id"]) == ("P1", "S1")
+def test_a_cohort_folder_fixes_the_patient(tree: Path, anonymous: Path) -> None:
+    (item,) = plan_dicom([tree], patient_id="P1").items
+    assert (item.patient_id, item.details["study_id"]) == ("P1", STUDY)
     (item,) = plan_dicom([anonymous], patient_id="P1").items
     assert (item.patient_id, item.details["study_id"]) == ("P1", "P1/2022-12-08")
 
@@ -144,3 +145,18 @@ def test_a_folder_without_dicom_is_rejected(tmp_path: Path) -> None:
     (refused,) = plan_dicom([tmp_path]).rejected
     assert refused.path == str(tmp_path)
     assert "no DICOM series" in refused.reason
+
+
+@pytest.mark.parametrize("attribute", ["Modality", "StudyInstanceUID"])
+def test_a_series_of_two_modalities_or_studies_is_rejected(tree: Path, attribute: str) -> None:
+    _set(tree / "image" / "000010.dcm", **{attribute: {"Modality": "MR"}.get(attribute, "1.2.3")})
+    plan = plan_dicom([tree])
+    assert plan.items == ()
+    assert any("of several modalities or studies" in one.reason for one in plan.rejected)
+
+
+def test_a_link_to_nothing_is_rejected_and_the_series_planned(tree: Path) -> None:
+    (tree / "image" / "lost").symlink_to(tree / "nowhere")
+    plan = plan_dicom([tree])
+    assert len(plan.items) == 1
+    assert [one.path for one in plan.rejected] == [str(tree / "image" / "lost")]

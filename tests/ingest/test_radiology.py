@@ -121,6 +121,23 @@ def test_rows_have_the_types_of_the_schema_and_vectors_their_columns(
         assert len(table["vector"][0]) == one.spec.dim
 
 
+def test_nifti_mask_beside_dicom_gives_the_lesion_of_the_nifti_image(
+    sts: Path, context: Context
+) -> None:
+    folder = sts / "STS_002"
+    mask = str(folder / "CT_mask.nii.gz")
+    (item,) = plan_dicom([folder / "dicom_CT" / "image"]).items
+    drawn = replace(
+        item, files=(*item.files, mask), details={**item.details, "masks": {"primary": mask}}
+    )
+    (found,) = read_dicom_series(drawn, context).tables["lesion"].to_pylist()
+    (nifti,) = plan_nifti([folder / "CT_image.nii.gz"]).items
+    (expected,) = read_ct_nifti(nifti, context).tables["lesion"].to_pylist()
+    for name in ("volume_mm3", "x_mm", "y_mm", "z_mm", "long_axis_mm", "short_axis_mm"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-4)
+    assert found["event_time"] == datetime.fromisoformat(item.details["study_time"])
+
+
 def test_only_the_lesion_encoders_asked_for_are_used(study: Path, context: Context) -> None:
     asked = replace(context, encoders=("nucleus-shape", "measurement"))
     assert [one.spec.name for one in read_ct_nifti(_item(study), asked).vectors] == ["measurement"]
