@@ -28,7 +28,7 @@ from tumorbase.store.schema import ID_COLUMN, METADATA
 from tumorbase.store.store import Store
 from tumorbase.store.vectors import VectorTables
 
-KILLS = 14
+KILLS = 12
 OPTIONS = IngestOptions(workers=1, mpp=0.5)
 
 
@@ -156,7 +156,6 @@ def test_killed_at_any_moment_an_ingest_loses_nothing(small_cohort, undisturbed,
             if process.poll() is None:
                 kill_group(process)
                 kills += 1
-            print("RUN", kills, process.wait(), len(stores))
         if not path.exists():
             continue  # killed before the store was there
         vectors = newest_vectors(path)

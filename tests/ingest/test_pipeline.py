@@ -1,0 +1,262 @@
+"""A run of ingest: what it commits, what it leaves, what it refuses, and what it writes down."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+
+from tumorbase.ingest.pipeline import IngestOptions, IngestSummary, Progress, ingest
+from tumorbase.models import lesion_measurement
+from tumorbase.store.errors import InvalidRequest
+from tumorbase.store.schema import METADATA
+from tumorbase.store.store import METADATA_FILE, Store
+
+OPTIONS = IngestOptions(workers=1, mpp=0.5)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store."""
+    with Store.create(tmp_path / "store") as store:
+        yield store
+
+
+@pytest.fixture
+def tables(small_cohort: Path) -> Path:
+    """The small cohort without its images: quick."""
+    shutil.rmtree(small_cohort / "radiology")
+    shutil.rmtree(small_cohort / "pathology")
+    return small_cohort
+
+
+def run(store: Store, cohort: Path, options: IngestOptions = OPTIONS) -> IngestSummary:
+    """One run over a cohort."""
+    return ingest(store, [cohort], options)
+
+
+def rows(store: Store, table: str, commit: int | None = None) -> list[dict]:
+    """The visible rows of a table."""
+    return store.view(commit).table(table).to_pylist()
+
+
+def append(file: Path, line: str) -> None:
+    """One more line."""
+    file.write_text(file.read_text() + line + "\n")
+
+
+def test_a_cohort_is_counted_timed_and_written_down(store, small_cohort):
+    seen: list[Progress] = []
+    summary = ingest(store, [small_cohort], OPTIONS, seen.append)
+    assert summary.quarantined == ()
+    nuclei = summary.added["nuclei"]
+    assert 60 < nuclei < 240
+    assert summary.added == {
+        "patients": 4, "studies": 7, "series": 6, "lesions": 15, "slides": 2, "patches": 8,
+        "nuclei": nuclei, "profiles": 4,
+    }  # fmt: skip
+    assert {"read", "resample", "encode", "commit"} <= set(summary.timings)
+    assert 0 < sum(summary.timings.values()) <= summary.seconds
+    assert [progress.done for progress in seen] == list(range(1, 15))
+    assert {(progress.total, progress.state) for progress in seen} == {(14, "committed")}
+    store.close()
+    with duckdb.connect(str(store.path / METADATA_FILE), read_only=True) as connection:
+        ((run_id, recorded),) = connection.execute("SELECT run_id, summary FROM runs").fetchall()
+    assert run_id == summary.run_id
+    assert json.loads(recorded)["added"] == summary.added
+    assert json.loads(recorded)["timings"] == summary.timings
+
+
+def test_a_second_run_changes_nothing(store, small_cohort):
+    run(store, small_cohort)
+    commit = store.last_commit()
+    again = run(store, small_cohort)
+    assert again.unchanged == 14
+    assert set(again.added.values()) == {0}
+    assert store.last_commit() == commit
+
+
+def test_a_moved_cohort_is_the_same(store, tables, tmp_path):
+    run(store, tables)
+    (tmp_path / "elsewhere").mkdir()
+    moved = tables.rename(tmp_path / "elsewhere" / tables.name)
+    assert run(store, moved).unchanged == 6
+
+
+def test_a_changed_file_takes_the_place_of_the_old_one_and_the_old_is_still_there(store, tables):
+    run(store, tables)
+    before = store.last_commit()
+    file = tables / "lesions.csv"
+    file.write_text(file.read_text().replace("PAT3-L0", "PAT3-NEW"))
+    summary = run(store, tables)
+    assert summary.unchanged == 5
+    assert store.last_commit() == before + 1
+    now, then = ({row["lesion_id"] for row in rows(store, "lesion", c)} for c in (None, before))
+    assert now == {"PAT3-NEW", "PAT3-L1", "PAT3-L2"}
+    assert then == {"PAT3-L0", "PAT3-L1", "PAT3-L2"}
+    encoder = store.view().encoder("lesion", "measurement")
+    assert set(store.view().vectors(encoder).rows["lesion_id"].to_pylist()) == now
+    assert set(store.view(before).vectors(encoder).rows["lesion_id"].to_pylist()) == then
+
+
+def test_two_items_of_one_key_are_refused_by_name(store, small_cohort, tmp_path):
+    slides = small_cohort / "pathology" / "slides"
+    shutil.rmtree(small_cohort / "radiology")
+    shutil.copy(slides / "PAT0.png", slides / "PAT0.tif")
+    summary = run(store, small_cohort)
+    (refused,) = summary.quarantined
+    assert refused.path.endswith("PAT0.tif")
+    assert "is the same slide as" in refused.reason
+    assert "PAT0.png" in refused.reason
+    assert summary.added["slides"] == 2
+
+
+def test_one_cohort_named_twice_is_ingested_once(store, tables):
+    summary = ingest(store, [tables, tables], OPTIONS)
+    assert len(summary.quarantined) == 6
+    assert summary.added["patients"] == 4
+    assert len(rows(store, "outcome")) == 4
+
+
+def test_a_cancelled_run_is_resumed(store, small_cohort, tmp_path):
+    done: list[Progress] = []
+    ended = ingest(store, [small_cohort], OPTIONS, done.append, lambda: store.last_commit() > 0)
+    assert ended.added["patients"] > 0
+    committed = store.last_commit()
+    assert committed < 14
+    resumed = run(store, small_cohort)
+    assert resumed.unchanged == committed
+    with Store.create(tmp_path / "at_once") as other:
+        run(other, small_cohort)
+        assert comparable(store) == comparable(other)
+
+
+def comparable(store: Store) -> dict[str, list]:
+    """Rows without times of commits, and vectors by encoder."""
+    view = store.view()
+    found = {}
+    for name in METADATA:
+        table = view.table(name)
+        kept = [c for c in table.column_names if c not in ("event_time", "known_at")]
+        found[name] = sorted(map(str, table.select(kept).to_pylist()))
+    for encoder in view.encoders():
+        vectors = view.vectors(encoder)
+        raw = [vector.tobytes() for vector in vectors.raw]
+        found[encoder.encoder_id] = sorted(
+            zip(map(str, vectors.rows.to_pylist()), raw, strict=True)
+        )
+    return found
+
+
+def test_two_workers_make_the_store_that_one_makes(store, small_cohort, tmp_path):
+    run(store, small_cohort)
+    with Store.create(tmp_path / "two") as other:
+        run(other, small_cohort, replace(OPTIONS, workers=2))
+        assert comparable(store) == comparable(other)
+        kinds = [other._connection.execute("SELECT item_key FROM main.commits").fetchall()]
+        assert kinds == [store._connection.execute("SELECT item_key FROM main.commits").fetchall()]
+
+
+def test_refused_rows_are_told_each_time_and_the_others_are_not_committed_again(store, tables):
+    append(tables / "outcomes.csv", "PAT9,OS,10,1")
+    first = run(store, tables)
+    commit = store.last_commit()
+    again = run(store, tables)
+    assert first.quarantined == again.quarantined
+    (refused,) = again.quarantined
+    assert "'PAT9' is not in patients.csv" in refused.reason
+    assert again.unchanged == 6
+    assert store.last_commit() == commit
+    assert len(rows(store, "outcome")) == 4
+
+
+def test_a_patient_that_becomes_known_brings_the_outcome_in(store, tables):
+    append(tables / "outcomes.csv", "PAT9,OS,10,1")
+    run(store, tables)
+    append(tables / "patients.csv", "PAT9,44,F")
+    summary = run(store, tables)
+    assert summary.quarantined == ()
+    assert {row["patient_id"] for row in rows(store, "outcome")} >= {"PAT9"}
+    assert len(rows(store, "outcome")) == 5
+    assert run(store, tables).unchanged == 6
+
+
+def test_a_slide_goes_to_the_patient_that_becomes_known(store, small_cohort):
+    shutil.rmtree(small_cohort / "radiology")
+    slides = small_cohort / "pathology" / "slides"
+    (slides / "PAT0.png").rename(slides / "PAT9-01.png")
+    run(store, small_cohort)
+    before = {row["slide_id"]: row["patient_id"] for row in rows(store, "slide")}
+    append(small_cohort / "patients.csv", "PAT9-01,44,F")
+    run(store, small_cohort)
+    after = {row["slide_id"]: row["patient_id"] for row in rows(store, "slide")}
+    assert after["PAT9-01"] == "PAT9-01"
+    assert after["PAT1"] == before["PAT1"] == "PAT1"
+
+
+def test_only_the_encoder_asked_for_encodes_its_level(store, small_cohort):
+    shutil.rmtree(small_cohort / "pathology")
+    run(store, small_cohort, replace(OPTIONS, encoders=("measurement",)))
+    names = {encoder.name for encoder in store.view().encoders("lesion")}
+    assert names == {"measurement"}
+    assert len(store.view().vectors(store.view().encoder("lesion", "measurement")).raw) == 15
+
+
+def test_a_new_version_of_an_encoder_encodes_anew(store, tables, monkeypatch):
+    run(store, tables)
+    old = store.view().encoder("lesion", "measurement")
+    build = lesion_measurement.LesionMeasurement
+
+    def build_newer():
+        encoder = build()
+        encoder.spec = replace(encoder.spec, version="99")
+        return encoder
+
+    monkeypatch.setattr(lesion_measurement, "LesionMeasurement", build_newer)
+    assert run(store, tables).unchanged < 6
+    view = store.view()
+    new = view.encoder("lesion", "measurement")
+    assert new.version == "99"
+    assert [e.encoder_id for e in view.encoders("lesion")] == [new.encoder_id]
+    assert old.encoder_id != new.encoder_id
+    assert np.isfinite(view.vectors(new).raw).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"encoders": ("no-such",)}, "'no-such'"),
+        ({"source": "no-such"}, "source must be one of"),
+        ({"workers": 0}, "workers must be at least 1"),
+        ({"mpp": -1.0}, "mpp must be in"),
+        ({"patch_mpp": 0.0}, "patch mpp must be in"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_and_nothing_is_begun(store, tables, change, said):
+    with pytest.raises(InvalidRequest, match=said):
+        run(store, tables, replace(OPTIONS, **change))
+    assert store.last_commit() == 0
+    staging = store.path / "staging"
+    assert not staging.exists() or list(staging.iterdir()) == []
+
+
+def test_a_path_that_is_not_there_is_refused(store, tables):
+    with pytest.raises(InvalidRequest, match="no such file"):
+        run(store, tables / "nowhere")
+
+
+def test_a_file_of_no_known_kind_is_quarantined(store, tmp_path):
+    (tmp_path / "letter.docx").write_text("a letter")
+    (refused,) = run(store, tmp_path / "letter.docx").quarantined
+    assert "cannot tell what this is" in refused.reason
+
+
+def test_nothing_is_left_in_the_staging_folder(store, small_cohort):
+    run(store, small_cohort)
+    assert list((store.path / "staging").iterdir()) == []
