@@ -67,7 +67,10 @@ def _guess_table(path: Path) -> str | None:
         return "cohort"
     if path.name.startswith("splits_"):
         return None  # folds are named when training
-    header = set(_zipped_header(path) if path.suffix == ".zip" else read_header(path))
+    try:
+        header = set(_zipped_header(path) if path.name.endswith(".zip") else read_header(path))
+    except DAMAGED_ZIP:
+        return "tcga"  # only its tables come zipped; its reader says what is wrong
     if {"File_name", "Key_slice_index"} <= header or {"Volume_fn", "centroid_z"} <= header:
         return "deeplesion"
     if "featureName" in header or any(name.startswith("original_") for name in header):
@@ -80,11 +83,12 @@ def _guess_table(path: Path) -> str | None:
 
 
 def _zipped_header(path: Path) -> tuple[str, ...]:
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(archive.infolist()[0]) as member:
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if not members:
+            return ()
+        with archive.open(members[0]) as member:
             first_line = member.readline().decode("utf-8", errors="replace")
-    except (*DAMAGED_ZIP, IndexError):
-        return ()
     return tuple(name.strip() for name in first_line.split(","))
 
 

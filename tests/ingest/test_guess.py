@@ -67,7 +67,7 @@ def test_dicom_without_suffix_is_found_by_its_prefix(shared) -> None:
         ("a.csv", "File_name,Key_slice_index\n", "deeplesion"),
         ("a.csv", "Image,Mask,original_shape_MeshVolume\n", "pyradiomics"),
         ("a.csv", "", None),
-        ("a.csv.zip", "not a zip", None),
+        ("a.csv.zip", "not a zip", "tcga"),
     ],
 )
 def test_file_is_known_by_name_and_content(tmp_path, name, content, source) -> None:
