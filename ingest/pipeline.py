@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tumorbase.ingest.claims import CLAIMED, Claims
 from tumorbase.ingest.fingerprint import fingerprint_item, fingerprint_rows
 from tumorbase.ingest.item import Context, Item, ItemRows, Rejected, VectorRows
 from tumorbase.ingest.planning import plan
@@ -137,6 +138,8 @@ class _Run:
         self._encoder_ids = [build_encoder(name).spec.encoder_id for name in names]
         self._before = store.counts(store.view())
         self._known = store.fingerprints()
+        owners = {table: store.owners(table) for table in CLAIMED}
+        self._claims = Claims(store.item_paths(), owners)
         self._rejected: list[Rejected] = []
         self._timings: defaultdict[str, float] = defaultdict(float)
         self._unchanged = 0
@@ -231,6 +234,12 @@ class _Run:
         if self._known.get(key) == fingerprint:
             self._unchanged += 1
             self._report(item, "unchanged", progress)
+            _unlink(vectors.path for vectors in rows.vectors)
+            return
+        try:
+            self._claims.claim(key, item.path, rows.tables)
+        except BadInput as error:
+            self._refuse(error, item, progress)
             _unlink(vectors.path for vectors in rows.vectors)
             return
         path = "" if self.options.pseudonym_key else item.path

@@ -34,7 +34,7 @@ from tumorbase.store.errors import (
 )
 from tumorbase.store.lock import StoreLock
 from tumorbase.store.metadata import create_tables
-from tumorbase.store.schema import METADATA
+from tumorbase.store.schema import ID_COLUMN, METADATA
 from tumorbase.store.vectors import VectorTables, Written
 from tumorbase.store.view import View
 
@@ -71,6 +71,11 @@ SELECT $encoder_id, $name, $version, $level, $dim, $weights_sha256, $preprocessi
 WHERE NOT EXISTS (FROM main.encoders WHERE encoder_id = $encoder_id AND level = $level)
 """
 _FINGERPRINTS = "SELECT item_key, fingerprint FROM main.commits WHERE superseded_by IS NULL"
+_ITEM_PATHS = "SELECT item_key, path FROM main.commits WHERE superseded_by IS NULL AND path <> ''"
+_OWNERS = """
+SELECT t.{column}, c.item_key FROM main.{table} t JOIN main.commits c USING (commit_id)
+WHERE c.superseded_by IS NULL
+"""
 
 _Appended = tuple[StoredEncoder, int, Written]
 
@@ -223,6 +228,15 @@ class Store:
     def fingerprints(self) -> dict[str, str]:
         """Item key to fingerprint of every item that is there now."""
         return dict(self._connection.cursor().execute(_FINGERPRINTS).fetchall())
+
+    def item_paths(self) -> dict[str, str]:
+        """Item key to path of every item that is there now, but those under a pseudonym."""
+        return dict(self._connection.cursor().execute(_ITEM_PATHS).fetchall())
+
+    def owners(self, table: str) -> dict[str, str]:
+        """Id to item key of every row of a metadata table that is there now."""
+        query = _OWNERS.format(table=table, column=ID_COLUMN[table])
+        return dict(self._connection.cursor().execute(query).fetchall())
 
     def commit(self, content: CommitContent) -> int:
         """Write one item whole; the commit's number. Raises as `commit_all`."""
