@@ -115,7 +115,8 @@ class Store:
         self._tables = VectorTables(path / VECTOR_FOLDER)
         if not self.is_read_only:
             shutil.rmtree(path / STAGING_FOLDER, ignore_errors=True)
-            with self._disk_errors():
+            # On a full disk one can read all the same; the next commit tries again.
+            with suppress(StoreNotWritable), self._disk_errors():
                 self._recover()
 
     @classmethod
@@ -252,7 +253,8 @@ class Store:
             StoreNotWritable: the disk is full or read-only; nothing of the items is visible.
         """
         with self._writing:
-            self._recover_if_needed()
+            with self._disk_errors():
+                self._recover_if_needed()
             numbered = list(enumerate(contents, self.last_commit() + 1))
             self._needs_recovery = True  # vectors lie orphaned until the transaction is through
             with self._disk_errors():
