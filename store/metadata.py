@@ -49,10 +49,14 @@ _READ = {
     "study": """SELECT patient_id, study_id, max(study_date) AS study_date,
         coalesce(max(known_at), max(study_date), min(committed_at)) AS known_at
     FROM main.study JOIN visible USING (commit_id) GROUP BY patient_id, study_id""",
-    # A lesion without a time of its own has that of its study.
+    # A lesion without a time of its own has that of its study, and none is known before its study.
     "lesion": """SELECT t.* EXCLUDE (commit_id, event_time, known_at),
         coalesce(t.event_time, s.study_date, t.known_at, v.committed_at) AS event_time,
-        coalesce(t.known_at, t.event_time, s.known_at, v.committed_at) AS known_at
+        coalesce(
+            t.known_at,
+            greatest(t.event_time, CASE WHEN s.study_date IS NOT NULL THEN s.known_at END),
+            s.known_at,
+            v.committed_at) AS known_at
     FROM main.lesion t JOIN visible v USING (commit_id)
     LEFT JOIN study s ON s.patient_id = t.patient_id AND s.study_id = t.study_id""",
     # Features and nuclei name a slide too; the row of the slide itself goes before theirs.

@@ -1,0 +1,66 @@
+"""When things happened and were known: what sources leave open is filled in, never too early."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tumorbase.store.commit import CommitContent
+from tumorbase.store.schema import METADATA
+from tumorbase.store.store import Store
+
+TAKEN, REPORTED = datetime(2020, 1, 1), datetime(2020, 3, 1)
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    """An empty store."""
+    with Store.create(tmp_path / "store") as store:
+        yield store
+
+
+def table(name: str, **values: object) -> pa.Table:
+    """One row of a metadata table, null where nothing is given."""
+    schema = METADATA[name]
+    return pa.table({c: pa.array([values.get(c)], schema.field(c).type) for c in schema.names})
+
+
+def lesion_times(store: Store, study: dict[str, datetime], lesion: dict[str, datetime]):
+    """event_time and known_at of a lesion, given the times its study and it state."""
+    tables = {
+        "study": table("study", patient_id="p", study_id="s", **study),
+        "lesion": table("lesion", lesion_id="l", patient_id="p", study_id="s", **lesion),
+    }
+    store.commit(CommitContent("a", "ct", "a", "print", "run", tables))
+    row = store.view().table("lesion").to_pylist()[0]
+    return row["event_time"], row["known_at"]
+
+
+def test_a_lesion_without_times_has_those_of_its_study(store):
+    study = {"study_date": TAKEN, "known_at": REPORTED}
+    assert lesion_times(store, study, {}) == (TAKEN, REPORTED)
+
+
+def test_a_lesion_is_not_known_before_its_study(store):
+    study = {"study_date": TAKEN, "known_at": REPORTED}
+    assert lesion_times(store, study, {"event_time": TAKEN}) == (TAKEN, REPORTED)
+
+
+def test_a_lesion_may_state_when_it_was_known(store):
+    known = datetime(2020, 2, 1)
+    study = {"study_date": TAKEN, "known_at": REPORTED}
+    lesion = {"event_time": TAKEN, "known_at": known}
+    assert lesion_times(store, study, lesion) == (TAKEN, known)
+
+
+def test_a_dated_lesion_of_an_undated_study_is_known_since_its_date(store):
+    assert lesion_times(store, {}, {"event_time": TAKEN}) == (TAKEN, TAKEN)
+
+
+def test_what_states_no_time_is_known_since_its_commit(store):
+    before = datetime(2026, 1, 1)
+    event_time, known_at = lesion_times(store, {}, {})
+    assert event_time == known_at > before
