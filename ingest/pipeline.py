@@ -61,7 +61,11 @@ class IngestOptions:
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """What a run did. `timings` are seconds summed over items: read, resample, encode, commit."""
+    """What a run did: things `added`, by kind, and what became of the inputs.
+
+    An input is `committed` if it is new, or if it or an encoder changed. `timings` are seconds
+    summed over inputs: read, resample, encode, commit.
+    """
 
     run_id: str
     added: dict[str, int]
@@ -69,6 +73,7 @@ class IngestSummary:
     quarantined: tuple[Rejected, ...]
     seconds: float
     timings: dict[str, float] = field(default_factory=dict)
+    committed: int = 0
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,7 @@ class _Run:
         self._rejected: list[Rejected] = []
         self._timings: defaultdict[str, float] = defaultdict(float)
         self._unchanged = 0
+        self._committed = 0
         self._ready: list[tuple[Item, CommitContent]] = []
         self._ready_seconds = 0.0
         self._done = 0
@@ -262,6 +268,7 @@ class _Run:
         for item, content in self._ready:
             self._report(item, "committed", progress)
             _unlink(vectors.file for vectors in content.vectors)
+        self._committed += len(self._ready)
         self._ready, self._ready_seconds = [], 0.0
 
     def summary(self) -> IngestSummary:
@@ -275,6 +282,7 @@ class _Run:
             quarantined=tuple(self._rejected),
             seconds=time.perf_counter() - self._clock,
             timings={name: round(seconds, 4) for name, seconds in self._timings.items()},
+            committed=self._committed,
         )
         key = self.options.pseudonym_key
         refused = [
@@ -310,12 +318,20 @@ def _check(paths: Sequence[Path], options: IngestOptions) -> None:
         raise InvalidRequest(
             f"patch mpp must be in (0, 1000) micrometres per pixel, got {options.patch_mpp}"
         )
+    if options.device == "cuda" and not _has_cuda():
+        raise InvalidRequest("device cuda was asked for, and no CUDA device is usable here")
     if options.workers is not None and options.workers < 1:
         raise InvalidRequest(f"workers must be at least 1, got {options.workers}")
     unknown = sorted(set(options.encoders) - set(encoder_names()))
     if unknown:
         known = ", ".join(encoder_names())
         raise InvalidRequest(f"encoder must be one of {known}, got {unknown[0]!r}")
+
+
+def _has_cuda() -> bool:
+    import torch  # takes seconds, and only this question needs it
+
+    return torch.cuda.is_available()
 
 
 def _know_stored_patients(store: Store, context: Context) -> Context:

@@ -166,7 +166,12 @@ def _checked(key: bytes) -> bytes:
 
 
 def _print_summary(summary: IngestSummary) -> None:
-    print_table(["added", "count"], sorted(summary.added.items()))
-    print_note(f"{summary.unchanged} items unchanged, {summary.seconds:.1f} s")
+    added = {name: count for name, count in summary.added.items() if count}
+    if added:
+        print_table(["added", "count"], sorted(added.items()))
     if summary.quarantined:
         print_table(["quarantined", "reason"], [[q.path, q.reason] for q in summary.quarantined])
+    print_note(
+        f"{summary.committed} inputs committed, {summary.unchanged} unchanged, "
+        f"{len(summary.quarantined)} quarantined, in {summary.seconds:.1f} s"
+    )

@@ -18,6 +18,7 @@ from tumorbase.query.answers import (
 
 if TYPE_CHECKING:
     from tumorbase.ingest.pipeline import IngestSummary
+    from tumorbase.server.overview import Overview
 
 
 def receipt_document(receipt: Receipt) -> dict[str, Any]:
@@ -71,8 +72,18 @@ def diagnosed_document(diagnosed: Diagnosed) -> dict[str, Any]:
 
 
 def ingest_document(summary: IngestSummary) -> dict[str, Any]:
-    """run_id, added, unchanged, quarantined, seconds, timings."""
-    return asdict(summary)
+    """run_id, added, unchanged, quarantined, seconds, timings, committed."""
+    return _in_order(asdict(summary), "added", "timings")
+
+
+def status_document(overview: Overview) -> dict[str, Any]:
+    """The fields of `Overview`, by their names."""
+    return _in_order(asdict(overview), "counts", "snapshots")
+
+
+def _in_order(document: dict[str, Any], *maps: str) -> dict[str, Any]:
+    """The document with these maps sorted by their keys: those of a server come in any order."""
+    return {**document, **{name: dict(sorted(document[name].items())) for name in maps}}
 
 
 def _with_receipt(answer: PatientTracks | Trained | Scored | Diagnosed) -> dict[str, Any]:

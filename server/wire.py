@@ -34,9 +34,18 @@ def to_message(value: Any, message_class: type[M]) -> M:
 
 
 def to_value(message: Message, value_class: type[V]) -> V:
-    """The message as `value_class`, by the type hints of its fields; other fields are left out."""
+    """The message as `value_class`, by the type hints of its fields; other fields are left out.
+
+    An optional field that is unset takes the default of `value_class`.
+    """
     hints = _fields(value_class)  # type: ignore[arg-type]
-    return value_class(**{name: _take(message, name, hint) for name, hint in hints.items()})
+    given = {name: hint for name, hint in hints.items() if not _is_left_out(message, name)}
+    return value_class(**{name: _take(message, name, hint) for name, hint in given.items()})
+
+
+def _is_left_out(message: Message, name: str) -> bool:
+    field = message.DESCRIPTOR.fields_by_name[name]
+    return field.has_presence and field.message_type is None and not message.HasField(name)
 
 
 @cache
@@ -96,8 +105,6 @@ def value_message(content: str | float | bool | None) -> Value:
 
 def _take(message: Message, name: str, hint: Any) -> Any:
     if get_origin(hint) in (Union, UnionType) and NoneType in get_args(hint):
-        if not message.HasField(name):
-            return None
         (hint,) = (option for option in get_args(hint) if option is not NoneType)
     return _convert(getattr(message, name), hint)
 

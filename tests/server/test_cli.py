@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from pyarrow import feather, parquet
 from pyarrow.csv import read_csv
 
+from tumorbase.ingest import pipeline
 from tumorbase.server.as_of import parse_as_of
 from tumorbase.server.cli import main
 from tumorbase.server.folds import read_folds
@@ -142,6 +143,13 @@ def test_unsound_ingest_options_are_refused(
     cohort: Path, tmp_path: Path, words: tuple[str, ...], expected: str
 ) -> None:
     assert expected in error_of("ingest", cohort, "--store", tmp_path / "s", *words)
+
+
+def test_a_device_that_is_not_there_is_refused(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "_has_cuda", lambda: False)
+    assert "cuda" in error_of("ingest", cohort, "--store", tmp_path / "s", "--device", "cuda")
 
 
 def test_similar_lists_neighbours_nearest_first(store_path: Path) -> None:

@@ -140,3 +140,11 @@ def test_a_missing_detail_stays_missing() -> None:
 def test_a_field_that_the_message_lacks_is_an_error() -> None:
     with pytest.raises(AttributeError):
         to_message(HIT, common_pb2.Receipt)
+
+
+def test_what_a_caller_leaves_out_takes_its_default() -> None:
+    assert to_value(ingest_pb2.IngestOptions(), IngestOptions) == IngestOptions()
+    asked = to_value(retrieval_pb2.FindSimilarRequest(level="lesion"), answers.SimilarQuestion)
+    assert asked == answers.SimilarQuestion("lesion")
+    none = retrieval_pb2.FindSimilarRequest(level="lesion", limit=0)
+    assert to_value(none, answers.SimilarQuestion).limit == 0

@@ -59,7 +59,7 @@ class IngestProgress(_message.Message):
     def __init__(self, done: _Optional[int] = ..., total: _Optional[int] = ..., path: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
 
 class IngestSummary(_message.Message):
-    __slots__ = ("run_id", "added", "unchanged", "quarantined", "seconds", "timings")
+    __slots__ = ("run_id", "added", "unchanged", "quarantined", "seconds", "timings", "committed")
     class AddedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -80,13 +80,15 @@ class IngestSummary(_message.Message):
     QUARANTINED_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     added: _containers.ScalarMap[str, int]
     unchanged: int
     quarantined: _containers.RepeatedCompositeFieldContainer[Quarantined]
     seconds: float
     timings: _containers.ScalarMap[str, float]
-    def __init__(self, run_id: _Optional[str] = ..., added: _Optional[_Mapping[str, int]] = ..., unchanged: _Optional[int] = ..., quarantined: _Optional[_Iterable[_Union[Quarantined, _Mapping]]] = ..., seconds: _Optional[float] = ..., timings: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    committed: int
+    def __init__(self, run_id: _Optional[str] = ..., added: _Optional[_Mapping[str, int]] = ..., unchanged: _Optional[int] = ..., quarantined: _Optional[_Iterable[_Union[Quarantined, _Mapping]]] = ..., seconds: _Optional[float] = ..., timings: _Optional[_Mapping[str, float]] = ..., committed: _Optional[int] = ...) -> None: ...
 
 class Quarantined(_message.Message):
     __slots__ = ("path", "reason")

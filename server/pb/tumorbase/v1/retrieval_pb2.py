@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tumorbase.v1 import common_pb2 as tumorbase_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctumorbase/v1/retrieval.proto\x12\x0ctumorbase.v1\x1a\x19tumorbase/v1/common.proto\"\xb1\x01\n\x12\x46indSimilarRequest\x12\r\n\x05level\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0e\n\x06vector\x18\x03 \x03(\x02\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\r\n\x05limit\x18\x05 \x01(\x03\x12\x0f\n\x07\x65ncoder\x18\x06 \x01(\t\x12\r\n\x05where\x18\x07 \x01(\t\x12\x14\n\x0csame_patient\x18\x08 \x01(\x08\x12\r\n\x05\x65xact\x18\t \x01(\x08\x12\x0e\n\x06\x63ommit\x18\n \x01(\x03\"\x90\x01\n\x13\x46indSimilarResponse\x12\r\n\x05level\x18\x01 \x01(\t\x12\x0f\n\x07\x65ncoder\x18\x02 \x01(\t\x12\x10\n\x08is_exact\x18\x03 \x01(\x08\x12\x1f\n\x04hits\x18\x04 \x03(\x0b\x32\x11.tumorbase.v1.Hit\x12&\n\x07receipt\x18\x05 \x01(\x0b\x32\x15.tumorbase.v1.Receipt\"\xe0\x01\n\x03Hit\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\npatient_id\x18\x02 \x01(\t\x12\x10\n\x08\x64istance\x18\x03 \x01(\x01\x12/\n\x07\x64\x65tails\x18\x04 \x03(\x0b\x32\x1e.tumorbase.v1.Hit.DetailsEntry\x12\x31\n\rcontributions\x18\x05 \x03(\x0b\x32\x1a.tumorbase.v1.Contribution\x1a\x43\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.tumorbase.v1.Value:\x02\x38\x01\"B\n\x0c\x43ontribution\x12\x10\n\x08modality\x18\x01 \x01(\t\x12\x10\n\x08\x64istance\x18\x02 \x01(\x01\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x32_\n\tRetrieval\x12R\n\x0b\x46indSimilar\x12 .tumorbase.v1.FindSimilarRequest\x1a!.tumorbase.v1.FindSimilarResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctumorbase/v1/retrieval.proto\x12\x0ctumorbase.v1\x1a\x19tumorbase/v1/common.proto\"\xc0\x01\n\x12\x46indSimilarRequest\x12\r\n\x05level\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0e\n\x06vector\x18\x03 \x03(\x02\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x12\n\x05limit\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x65ncoder\x18\x06 \x01(\t\x12\r\n\x05where\x18\x07 \x01(\t\x12\x14\n\x0csame_patient\x18\x08 \x01(\x08\x12\r\n\x05\x65xact\x18\t \x01(\x08\x12\x0e\n\x06\x63ommit\x18\n \x01(\x03\x42\x08\n\x06_limit\"\x90\x01\n\x13\x46indSimilarResponse\x12\r\n\x05level\x18\x01 \x01(\t\x12\x0f\n\x07\x65ncoder\x18\x02 \x01(\t\x12\x10\n\x08is_exact\x18\x03 \x01(\x08\x12\x1f\n\x04hits\x18\x04 \x03(\x0b\x32\x11.tumorbase.v1.Hit\x12&\n\x07receipt\x18\x05 \x01(\x0b\x32\x15.tumorbase.v1.Receipt\"\xe0\x01\n\x03Hit\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\npatient_id\x18\x02 \x01(\t\x12\x10\n\x08\x64istance\x18\x03 \x01(\x01\x12/\n\x07\x64\x65tails\x18\x04 \x03(\x0b\x32\x1e.tumorbase.v1.Hit.DetailsEntry\x12\x31\n\rcontributions\x18\x05 \x03(\x0b\x32\x1a.tumorbase.v1.Contribution\x1a\x43\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.tumorbase.v1.Value:\x02\x38\x01\"B\n\x0c\x43ontribution\x12\x10\n\x08modality\x18\x01 \x01(\t\x12\x10\n\x08\x64istance\x18\x02 \x01(\x01\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x32_\n\tRetrieval\x12R\n\x0b\x46indSimilar\x12 .tumorbase.v1.FindSimilarRequest\x1a!.tumorbase.v1.FindSimilarResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,15 +35,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HIT_DETAILSENTRY']._loaded_options = None
   _globals['_HIT_DETAILSENTRY']._serialized_options = b'8\001'
   _globals['_FINDSIMILARREQUEST']._serialized_start=74
-  _globals['_FINDSIMILARREQUEST']._serialized_end=251
-  _globals['_FINDSIMILARRESPONSE']._serialized_start=254
-  _globals['_FINDSIMILARRESPONSE']._serialized_end=398
-  _globals['_HIT']._serialized_start=401
-  _globals['_HIT']._serialized_end=625
-  _globals['_HIT_DETAILSENTRY']._serialized_start=558
-  _globals['_HIT_DETAILSENTRY']._serialized_end=625
-  _globals['_CONTRIBUTION']._serialized_start=627
-  _globals['_CONTRIBUTION']._serialized_end=693
-  _globals['_RETRIEVAL']._serialized_start=695
-  _globals['_RETRIEVAL']._serialized_end=790
+  _globals['_FINDSIMILARREQUEST']._serialized_end=266
+  _globals['_FINDSIMILARRESPONSE']._serialized_start=269
+  _globals['_FINDSIMILARRESPONSE']._serialized_end=413
+  _globals['_HIT']._serialized_start=416
+  _globals['_HIT']._serialized_end=640
+  _globals['_HIT_DETAILSENTRY']._serialized_start=573
+  _globals['_HIT_DETAILSENTRY']._serialized_end=640
+  _globals['_CONTRIBUTION']._serialized_start=642
+  _globals['_CONTRIBUTION']._serialized_end=708
+  _globals['_RETRIEVAL']._serialized_start=710
+  _globals['_RETRIEVAL']._serialized_end=805
 # @@protoc_insertion_point(module_scope)
