@@ -22,7 +22,13 @@ from tumorbase.server.ingesting import Ingest
 from tumorbase.server.interceptors import ErrorInterceptor, TokenInterceptor
 from tumorbase.server.local import LocalClient
 from tumorbase.server.retrieval import Retrieval
-from tumorbase.server.security import check_listening, read_token, server_credentials
+from tumorbase.server.security import (
+    address_of,
+    check_free,
+    check_listening,
+    read_token,
+    server_credentials,
+)
 from tumorbase.server.survival import Survival
 from tumorbase.server.threads import Threads
 from tumorbase.server.tracking import Tracking
@@ -77,9 +83,10 @@ def serve(config: ServerConfig) -> None:
 
 async def _serve(config: ServerConfig, store: Store) -> None:
     async with running_server(config, LocalClient(store)) as port:
-        store.describe_owner(f"process {os.getpid()}, serving on {config.host}:{port}")
+        address = address_of(config.host, port)
+        store.describe_owner(f"process {os.getpid()}, serving on {address}")
         told_to_stop = _stop_signal()
-        print(f"tumorbase serving {config.store} on {config.host}:{port}", flush=True)
+        print(f"tumorbase serving {config.store} on {address}", flush=True)
         await told_to_stop.wait()
 
 
@@ -135,13 +142,14 @@ def _service_names(contract: Iterable[ModuleType]) -> Iterable[str]:
 
 
 def _listen(server: grpc.aio.Server, config: ServerConfig) -> int:
-    address = f"{config.host}:{config.port}"
+    address = address_of(config.host, config.port)
+    check_free(config.host, config.port)
     credentials = server_credentials(config)
     try:
         if credentials is None:
             return server.add_insecure_port(address)
         return server.add_secure_port(address, credentials)
-    except RuntimeError as error:  # grpc's word for an address in use, or not of this machine
+    except RuntimeError as error:  # taken since it was found free
         raise InvalidRequest(f"cannot listen on {address}: {error}") from error
 
 

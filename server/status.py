@@ -55,4 +55,13 @@ def error_of(call: grpc.RpcError, address: str) -> Exception:
         return errors.Unavailable(f"cannot reach the server at {address}: {call.details()}")
     if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.Unavailable(f"the server at {address} did not answer within the time allowed")
+    if call.code() is grpc.StatusCode.CANCELLED:
+        return errors.Unavailable(f"the server at {address} ended the call before it was done")
+    if call.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return errors.InvalidRequest(
+            f"the server at {address} does not know this call; is it an older tumorbase?"
+        )
+    # Errors of ours bear their metadata: this one is of gRPC itself, a message over the limit.
+    if call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return errors.InvalidRequest(f"too large a message for {address}: {call.details()}")
     return call

@@ -19,7 +19,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tumorbase.server.client import Client, ClientTls
 from tumorbase.server.config import ServerConfig
 from tumorbase.server.local import LocalClient
-from tumorbase.server.security import check_listening, is_loopback, read_token
+from tumorbase.server.security import (
+    address_of,
+    check_listening,
+    is_loopback,
+    read_token,
+    server_credentials,
+)
 from tumorbase.store.errors import InvalidRequest, Unauthenticated, Unavailable
 
 Serve = Callable[..., AbstractContextManager[str]]
@@ -134,3 +140,18 @@ def test_client_certificates_are_asked_for(local: LocalClient, pem: Pem, serve: 
             assert client.status().commit > 0
         with Client(address, tls=ClientTls(cert)) as client, pytest.raises(Unavailable):
             client.status()
+
+
+def test_tls_files_that_are_no_pair_are_refused(pem: Pem, token_file: Path) -> None:
+    cert, key = pem
+    for pair in ((token_file, key), (cert, token_file), (key, cert)):
+        with pytest.raises(InvalidRequest, match="PEM certificate"):
+            server_credentials(ServerConfig(Path("s"), tls_cert=pair[0], tls_key=pair[1]))
+    missing = ServerConfig(Path("s"), tls_cert=cert.with_name("none"), tls_key=key)
+    with pytest.raises(InvalidRequest, match="none"):
+        server_credentials(missing)
+
+
+def test_an_ipv6_address_is_put_in_brackets() -> None:
+    assert address_of("::1", 5) == address_of("[::1]", 5) == "[::1]:5"
+    assert address_of("localhost", 5) == "localhost:5"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
 import grpc
@@ -10,6 +11,7 @@ import pytest
 
 from tumorbase.query.answers import PatientTracks, Receipt, Similar, SimilarQuestion
 from tumorbase.server.client import Client
+from tumorbase.server.config import MAX_MESSAGE_BYTES
 from tumorbase.server.local import LocalClient
 from tumorbase.server.status import STATUS
 from tumorbase.store import errors
@@ -84,3 +86,20 @@ def test_no_server_is_unavailable() -> None:
         pytest.raises(errors.Unavailable, match=r"127\.0\.0\.1:1"),
     ):
         client.status()
+
+
+def test_a_question_too_large_to_send_is_refused(address: str) -> None:
+    with Client(address) as client, pytest.raises(errors.InvalidRequest, match="too large"):
+        client.similar(SimilarQuestion("lesion", "L" * (MAX_MESSAGE_BYTES + 1)))
+
+
+def test_a_server_without_the_service_is_told_from_a_bug() -> None:
+    other = grpc.server(ThreadPoolExecutor(1))
+    port = other.add_insecure_port("127.0.0.1:0")
+    other.start()
+    with (
+        Client(f"127.0.0.1:{port}") as client,
+        pytest.raises(errors.InvalidRequest, match="does not know this call"),
+    ):
+        client.status()
+    other.stop(None).wait()
