@@ -11,7 +11,9 @@ from tumorbase.server.cli_access import FILE, FOLDER, Access, access_options, as
 from tumorbase.server.output import print_json, print_note, print_table
 
 if TYPE_CHECKING:
-    from tumorbase.query.answers import PatientTracks, Receipt, SimilarQuestion
+    from collections.abc import Sequence
+
+    from tumorbase.query.answers import Hit, PatientTracks, Receipt, SimilarQuestion
     from tumorbase.server.client import Client
     from tumorbase.server.local import LocalClient
 
@@ -82,14 +84,7 @@ def similar(
     if as_json:
         print_json(similar_document(found))
         return
-    columns = sorted({name for hit in found.hits for name in hit.details} - {"id", "patient_id"})
-    print_table(
-        ["id", "patient_id", "distance", *columns],
-        [
-            [hit.id, hit.patient_id, hit.distance, *(hit.details.get(name) for name in columns)]
-            for hit in found.hits
-        ],
-    )
+    _print_hits(found.hits)
     _print_receipt(found.receipt)
 
 
@@ -265,6 +260,26 @@ def _by_vector(question: SimilarQuestion, file: Path) -> SimilarQuestion:
     from tumorbase.server.vector_file import read_vector
 
     return replace(question, vector=tuple(read_vector(file).tolist()))
+
+
+def _print_hits(hits: Sequence[Hit]) -> None:
+    fixed = ["id", "patient_id", "distance"]
+    if any(hit.contributions for hit in hits):
+        fixed.append("contributions")
+    columns = sorted({name for hit in hits for name in hit.details} - set(fixed))
+    rows = [
+        [
+            *(hit.id, hit.patient_id, hit.distance, _contributions(hit))[: len(fixed)],
+            *(hit.details.get(name) for name in columns),
+        ]
+        for hit in hits
+    ]
+    print_table([*fixed, *columns], rows, always=len(fixed))
+
+
+def _contributions(hit: Hit) -> str:
+    """Each modality's distance."""
+    return ", ".join(f"{part.modality} {part.distance:.2f}" for part in hit.contributions)
 
 
 def _track_rows(patient: PatientTracks) -> list[list[object]]:
