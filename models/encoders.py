@@ -70,6 +70,16 @@ ENCODERS: dict[str, tuple[str, str]] = {
 }
 
 
+# Made where they are used, from a store's own profiles, or by pooling vectors of other encoders.
+_FITTED = ("gene-signatures", "gene-pca")
+POOLED_SUFFIX = "-pooled"
+
+
+def is_installed(name: str) -> bool:
+    """Whether vectors of this encoder can be made here."""
+    return name.removesuffix(POOLED_SUFFIX) in (*_FITTED, *encoder_names())
+
+
 def build_encoder(name: str, **config: Any) -> Encoder:
     """The encoder called `name`: built in, or an entry point of the group `tumorbase.encoders`.
 

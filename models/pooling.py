@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tumorbase.models.encoders import EncoderSpec, canonical
+from tumorbase.models.encoders import POOLED_SUFFIX, EncoderSpec, canonical
 
 STATISTICS = ("mean", "deviation")
 
@@ -53,7 +53,7 @@ def slide_spec(patch_spec: EncoderSpec) -> EncoderSpec:
     names = patch_spec.feature_names
     return replace(
         patch_spec,
-        name=f"{patch_spec.name}-pooled",
+        name=f"{patch_spec.name}{POOLED_SUFFIX}",
         level="slide",
         dim=len(STATISTICS) * patch_spec.dim,
         preprocessing=canonical(

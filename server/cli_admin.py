@@ -45,22 +45,23 @@ def serve(**options: Any) -> None:
 @as_json_option
 def status(access: Access, as_json: bool) -> None:
     """Tell what the store holds."""
-    from dataclasses import asdict
+    from tumorbase.server.documents import status_document
 
     with access.open() as client:
         overview = client.status()
     if as_json:
-        print_json(asdict(overview))
+        print_json(status_document(overview))
         return
     print_table(["what", "count"], sorted(overview.counts.items()))
     print_table(*_encoder_table(overview.encoders))
     if overview.snapshots:
-        print_table(["snapshot", "commit"], sorted(overview.snapshots.items()))
-    models = f", models {', '.join(overview.models)}" if overview.models else ""
-    print_note(
-        f"{overview.path}: commit {overview.commit}, {overview.size_bytes / 2**20:.1f} MiB, "
-        f"{overview.quarantined} inputs quarantined{models}"
-    )
+        print_table(["snapshot", "commit"], _oldest_first(overview.snapshots))
+    parts = [f"commit {overview.commit}", f"{overview.size_bytes / 2**20:.1f} MiB"]
+    if overview.quarantined:
+        parts.append(f"{overview.quarantined} quarantined")
+    if overview.models:
+        parts.append(f"models {', '.join(overview.models)}")
+    print_note(f"{overview.path}: {', '.join(parts)}")
 
 
 @click.command()
@@ -85,10 +86,11 @@ def check(context: click.Context, access: Access, repair: bool, as_json: bool) -
         )
     if not report.is_clean:
         left = len(report.problems) - report.repaired
-        print_note(f"error: {left} problems; check --repair puts right what it can")
+        problems = "1 problem" if left == 1 else f"{left} problems"
+        print_note(f"error: {problems}; check --repair puts right what it can")
         context.exit(1)
     if not as_json:
-        print_note(f"clean, {report.repaired} problems repaired" if report.repaired else "clean")
+        print_note(f"clean, {report.repaired} repaired" if report.repaired else "clean")
 
 
 @click.command()
@@ -144,6 +146,10 @@ def doctor(context: click.Context, access: Access | None, as_json: bool) -> None
     if ill:
         print_note(f"error: not well: {', '.join(ill)}")
         context.exit(1)
+
+
+def _oldest_first(snapshots: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(snapshots.items(), key=lambda snapshot: (snapshot[1], snapshot[0]))
 
 
 def _find_encoders(access: Access | None) -> tuple[EncoderOverview, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tumorbase.models.encoders import EncoderSpec, build_encoder, encoder_names
+from tumorbase.models.encoders import EncoderSpec, build_encoder, encoder_names, is_installed
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.store import Store
 
@@ -66,8 +66,8 @@ def all_encoders(store: Store | None) -> tuple[EncoderOverview, ...]:
 def _stored_encoders(
     store: Store, encoders: tuple[StoredEncoder, ...]
 ) -> tuple[EncoderOverview, ...]:
-    view, installed = store.view(), set(encoder_names())
-    return tuple(_overview(e, e.name in installed, view.vector_rows(e)) for e in encoders)
+    view = store.view()
+    return tuple(_overview(e, is_installed(e.name), view.vector_rows(e)) for e in encoders)
 
 
 def _installed_specs() -> list[EncoderSpec]:
