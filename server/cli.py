@@ -11,6 +11,8 @@ from tumorbase.server.cli_data import export, ingest
 from tumorbase.server.cli_demo import demo
 from tumorbase.server.cli_questions import diagnose, score, similar, track, train
 
+_INTERRUPTED_EXIT = 128 + 2  # as shells have it: SIGINT
+
 
 class _Group(click.Group):
     """Ends with one line where an error of the family ends a command; bugs keep their traceback."""
@@ -20,6 +22,9 @@ class _Group(click.Group):
 
         try:
             return super().invoke(context)
+        except KeyboardInterrupt:
+            click.echo("error: interrupted; what was committed stays", err=True)
+            context.exit(_INTERRUPTED_EXIT)
         except TumorbaseError as error:
             message = " ".join(str(error).split())  # one line, whatever the library below said
             click.echo(f"error: {message}", err=True)
