@@ -44,8 +44,11 @@ def encode_image(
 
     Raises:
         BadInput: the file cannot be read, or shows nothing of the level.
-        InvalidRequest: an image cannot ask at this level, or a lesion comes without its mask.
+        InvalidRequest: an image cannot ask at this level, a lesion comes without its mask, or `mpp`
+            is not in (0, 1000).
     """
+    if mpp is not None and not 0 < mpp < 1000:
+        raise InvalidRequest(f"mpp must be in (0, 1000) micrometres per pixel, got {mpp}")
     item = _item(image, level, mask)
     with tempfile.TemporaryDirectory() as staging:
         context = Context(Path(staging), encoders=(encoder,) if encoder else (), mpp=mpp)

@@ -18,7 +18,7 @@ def read_vector(file: Path) -> np.ndarray:
     try:
         array = np.load(file, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise InvalidRequest(f"{file}: expected a .npy file of numbers: {error}") from error
+        raise InvalidRequest(f"{file}: expected a whole .npy file of numbers") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise InvalidRequest(f"{file}: expected one array of real numbers")
     if array.ndim == 2 and len(array) == 1:

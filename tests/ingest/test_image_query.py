@@ -68,3 +68,6 @@ def test_what_cannot_ask_is_refused(shared, tmp_path):
         encode_image(tile, "patch", "", None, None)
     with pytest.raises(InvalidRequest, match="radiomics"):
         encode_image(tile, "patch", "radiomics", 0.5, None)
+    for mpp in (0.0, -1.0, float("nan")):
+        with pytest.raises(InvalidRequest, match="mpp must be in"):
+            encode_image(tile, "patch", "", mpp, None)
