@@ -18,6 +18,7 @@ from tumorbase.models.encoders import Encoder, build_encoder
 from tumorbase.models.lesion_crop import LesionCrop, LesionMeasure
 
 DEFAULT_ENCODERS = ("radiomics", "measurement")
+_RADIOMICS = {"CT": "radiomics", "MR": "radiomics-mr", "PT": "radiomics-pt"}  # of a modality
 MARGIN_MM = 10.0
 BODY_HU = -500.0
 BODY_STEP_MM = 4.0  # the body's box is looked for on about this grid; its error is a step at most
@@ -44,7 +45,7 @@ def encode_lesions(
     cut_at = perf_counter()
     ids = {"lesion_id": rows["lesion_id"], "patient_id": rows["patient_id"]}
     staged = []
-    for encoder in lesion_encoders(context.encoders):
+    for encoder in lesion_encoders(context.encoders, modality):
         inputs = _measures(rows) if encoder.spec.name == "measurement" else crops
         vectors = encoder.encode(inputs)
         batch = vector_batch(encoder.spec, ids, vectors)
@@ -53,11 +54,17 @@ def encode_lesions(
 
 
 @lru_cache(maxsize=4)
-def lesion_encoders(names: tuple[str, ...]) -> tuple[Encoder, ...]:
-    """The encoders of lesions among `names`, or the default ones; built once a process."""
-    named = tuple(map(build_encoder, names))
-    chosen = tuple(encoder for encoder in named if encoder.spec.level == "lesion")
-    return chosen or tuple(map(build_encoder, DEFAULT_ENCODERS))
+def lesion_encoders(names: tuple[str, ...], modality: str) -> tuple[Encoder, ...]:
+    """The encoders of lesions among `names`, or the default ones; built once a process.
+
+    Whichever modality's radiomics is named, it stands for that of the volume's modality.
+    """
+    of_lesions = [name for name in names if build_encoder(name).spec.level == "lesion"]
+    fitting = [
+        _RADIOMICS[modality] if name in _RADIOMICS.values() else name
+        for name in of_lesions or DEFAULT_ENCODERS
+    ]
+    return tuple(map(build_encoder, dict.fromkeys(fitting)))
 
 
 def body_box(volume: Volume, modality: str) -> tuple[np.ndarray, np.ndarray]:

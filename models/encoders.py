@@ -63,6 +63,8 @@ class Encoder(Protocol):
 # name -> (module, factory); the module is imported when the encoder is first asked for.
 ENCODERS: dict[str, tuple[str, str]] = {
     "radiomics": ("tumorbase.models.lesion_radiomics", "LesionRadiomics"),
+    "radiomics-mr": ("tumorbase.models.lesion_radiomics", "mr_radiomics"),
+    "radiomics-pt": ("tumorbase.models.lesion_radiomics", "pt_radiomics"),
     "radiomics-2d": ("tumorbase.models.lesion_radiomics", "KeySliceRadiomics"),
     "measurement": ("tumorbase.models.lesion_measurement", "LesionMeasurement"),
     "stain-texture": ("tumorbase.models.stain_texture", "StainTexture"),

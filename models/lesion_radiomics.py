@@ -60,38 +60,57 @@ _LOGGED_TAGS = (
 
 _OMITTED, _LOGGED = frozenset(_OMITTED_TAGS.split()), frozenset(_LOGGED_TAGS.split())
 
-_PREPROCESSING = {
-    "interpolation": "linear, grids centred",
-    "mask_threshold": 0.5,
-    "CT": {
-        "clip_hu": [LOWEST_HU, HIGHEST_HU],
-        "round_to_hu": 1,
-        "bin_size_hu": BIN_SIZE_HU,
-        "lowest_hu": LOWEST_HU,
-    },
-    "other": {"bins": BINS},
+_PREPROCESSING = {"interpolation": "linear, grids centred", "mask_threshold": 0.5}
+_CT_PREPROCESSING = {
+    "clip_hu": [LOWEST_HU, HIGHEST_HU],
+    "round_to_hu": 1,
+    "bin_size_hu": BIN_SIZE_HU,
+    "lowest_hu": LOWEST_HU,
 }
 
 
 class LesionRadiomics:
-    """Shape, intensity and texture of a lesion in 3D, with its location; raw measurements."""
+    """Shape, intensity and texture of a lesion in 3D, with its location; raw measurements.
 
-    def __init__(self) -> None:
+    Each modality has an encoder of its own: HU, the arbitrary units of MR and the uptake of PET
+    are prepared in other ways and compare with nothing but their like.
+    """
+
+    def __init__(self, modality: str = "CT") -> None:
+        is_ct = modality == "CT"
         preprocessing = {
             "spacing_mm": SPACING_MM,
             "min_voxels": MIN_VOXELS,
             "texture": "3D, directions merged",
+            **(_CT_PREPROCESSING if is_ct else {"bins": BINS}),
+            "modality": modality,
         }
-        self.spec = _spec("radiomics", preprocessing, lesion_features(_SMALLEST))
+        name = "radiomics" if is_ct else f"radiomics-{modality.lower()}"
+        self._modality = modality
+        self.spec = _spec(name, preprocessing, lesion_features(_SMALLEST))
 
     def encode(self, batch: Sequence[LesionCrop]) -> np.ndarray:
         """Vectors of lesions, float32 (len(batch), dim), finite, each independent of the others.
 
         Raises:
             ValueError: a mask is empty or of another shape than its image, a voxel is not finite,
-                or a spacing is not positive.
+                a spacing is not positive, or the modality is another than the encoder's.
         """
+        others = {crop.modality for crop in batch} - {self._modality}
+        if others:
+            name, got = self.spec.name, ", ".join(sorted(others))
+            raise ValueError(f"{name} expects lesions of {self._modality}, got {got}")
         return _vectors(self.spec, lesion_features, batch)
+
+
+def mr_radiomics() -> LesionRadiomics:
+    """The encoder of lesions in MR."""
+    return LesionRadiomics("MR")
+
+
+def pt_radiomics() -> LesionRadiomics:
+    """The encoder of lesions in PET."""
+    return LesionRadiomics("PT")
 
 
 class KeySliceRadiomics:
@@ -105,6 +124,8 @@ class KeySliceRadiomics:
             "spacing_mm": SLICE_SPACING_MM,
             "min_pixels": MIN_SLICE_PIXELS,
             "texture": "2D, directions merged, slice of the largest area",
+            "CT": _CT_PREPROCESSING,
+            "other": {"bins": BINS},
         }
         self.spec = _spec("radiomics-2d", preprocessing, key_slice_features(_SMALLEST))
 

@@ -26,7 +26,15 @@ MAX_VALUE = 1e18  # of a vector given; squares of larger ones leave float32
 # Larger sets are read from disk in batches at every question instead of kept in memory.
 IN_MEMORY_BYTES = 512 * 1024**2
 # Which of several encoders answers when none is named: the one that saw most of the pixels.
-PREFERENCE = ("radiomics", "radiomics-2d", "stain-texture", "nucleus-shape", "measurement")
+PREFERENCE = (
+    "radiomics",
+    "radiomics-mr",
+    "radiomics-pt",
+    "radiomics-2d",
+    "stain-texture",
+    "nucleus-shape",
+    "measurement",
+)
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,15 @@ def test_nifti_mask_beside_dicom_gives_the_lesion_of_the_nifti_image(
     assert found["event_time"] == datetime.fromisoformat(item.details["study_time"])
 
 
+@pytest.mark.parametrize("asked", [(), ("radiomics", "measurement"), ("radiomics-mr",)])
+def test_real_mr_and_pet_are_encoded_apart_from_ct(sts: Path, context: Context, asked) -> None:
+    for image, name in (("MR_T1_image", "radiomics-mr"), ("PET_image", "radiomics-pt")):
+        (item,) = plan_nifti([sts / "STS_002" / f"{image}.nii.gz"]).items
+        rows = read_ct_nifti(item, replace(context, encoders=asked))
+        assert rows.tables["lesion"].num_rows > 0
+        assert rows.vectors[0].spec.name == name
+
+
 def test_only_the_lesion_encoders_asked_for_are_used(study: Path, context: Context) -> None:
     asked = replace(context, encoders=("nucleus-shape", "measurement"))
     assert [one.spec.name for one in read_ct_nifti(_item(study), asked).vectors] == ["measurement"]

@@ -14,6 +14,8 @@ from tumorbase.models.lesion_radiomics import (
     LesionRadiomics,
     key_slice_features,
     lesion_features,
+    mr_radiomics,
+    pt_radiomics,
 )
 
 CENTRE = (0.5, 0.25, 0.75)
@@ -145,9 +147,7 @@ def test_location_and_log_volume_are_in_the_vector():
         lesion([(2, 2, 2), (2, 2, 3)], intensity=-1000.0),
         lesion([(2, y, x) for y in range(5) for x in range(5)]),
         lesion([(z, y, x) for z in range(5) for y in range(5) for x in range(5)], 30_000.0),
-        replace(lesion([(2, 2, 2)], 0.0), modality="MR"),
         replace(ball(9), image=np.zeros_like(ball(9).image)),
-        replace(ball(9), modality="MR"),
         replace(ball(9), spacing_mm=(10.0, 0.3, 0.3)),
     ],
     ids=[
@@ -157,14 +157,27 @@ def test_location_and_log_volume_are_in_the_vector():
         "air",
         "plane",
         "metal",
-        "MR voxel",
         "constant",
-        "MR",
         "anisotropic",
     ],
 )
 def test_degenerate_lesions_have_finite_vectors(encoder, crop):
     assert np.isfinite(encoder.encode([crop])).all()
+
+
+@pytest.mark.parametrize(
+    "encoder", [mr_radiomics(), KeySliceRadiomics()], ids=lambda encoder: encoder.spec.name
+)
+@pytest.mark.parametrize("crop", [lesion([(2, 2, 2)], 0.0), ball(9)], ids=["voxel", "ball"])
+def test_lesions_in_mr_have_finite_vectors(encoder, crop):
+    assert np.isfinite(encoder.encode([replace(crop, modality="MR")])).all()
+
+
+def test_each_modality_has_its_own_encoder_which_refuses_the_others():
+    encoders = [LesionRadiomics(), mr_radiomics(), pt_radiomics()]
+    assert len({encoder.spec.encoder_id for encoder in encoders}) == 3
+    with pytest.raises(ValueError, match="radiomics-mr expects lesions of MR, got CT"):
+        mr_radiomics().encode([ball(5)])
 
 
 def test_a_single_voxel_has_the_documented_values():
