@@ -70,7 +70,7 @@ def _pseudonymise_table(table: pa.Table, key: bytes) -> pa.Table:
 def _pseudonymise_vectors(vectors: VectorRows, key: bytes) -> VectorRows:
     path = f"{vectors.path}.pseudonyms"
     with (
-        pa.memory_map(vectors.path) as source,
+        pa.OSFile(vectors.path) as source,
         pa.ipc.open_stream(source) as reader,
         pa.ipc.new_stream(path, reader.schema) as writer,
     ):

@@ -16,6 +16,8 @@ import pyarrow as pa
 from lancedb.expr import col, lit
 
 from tumorbase.store.checksum import checksum_rows
+from tumorbase.store.disk_errors import is_disk_error
+from tumorbase.store.errors import StoreDamaged
 from tumorbase.store.schema import ID_COLUMN
 from tumorbase.store.statistics import VectorStatistics, describe_vectors, merge_statistics
 
@@ -61,7 +63,7 @@ class VectorTables:
         self, level: str, encoder_id: str, files: Sequence[tuple[int, Path]]
     ) -> list[tuple[int, Written]]:
         """Stream Arrow files in, each under its commit's number: one write, constant memory."""
-        with pa.memory_map(str(files[0][1])) as source, pa.ipc.open_stream(source) as reader:
+        with pa.OSFile(str(files[0][1])) as source, pa.ipc.open_stream(source) as reader:
             schema = pa.schema([("commit_id", pa.int64()), *reader.schema])
         parts: dict[int, list[VectorStatistics]] = {commit_id: [] for commit_id, _ in files}
         checksums: Counter[int] = Counter()
@@ -85,8 +87,12 @@ class VectorTables:
     def scan(
         self, level: str, encoder_id: str, commit_id: int, columns: list[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Rows of commits up to `commit_id`, superseded ones too, in the order of writing."""
-        with self._reading():
+        """Rows of commits up to `commit_id`, superseded ones too, in the order of writing.
+
+        Raises:
+            StoreDamaged: files of the table are gone or cannot be read.
+        """
+        with self._reading(), _whole(level, encoder_id):
             table = self._table(level, encoder_id)
             query = table.search().where(col("commit_id") <= lit(commit_id))
             if columns is not None:
@@ -96,7 +102,7 @@ class VectorTables:
     def find(self, level: str, encoder_id: str, column: str, value: str) -> pa.Table:
         """All rows whose `column` has this value, of every commit."""
         is_it = col(column) == lit(value)
-        with self._reading():
+        with self._reading(), _whole(level, encoder_id):
             return self._table(level, encoder_id).search().where(is_it).limit(None).to_arrow()
 
     def schema(self, level: str, encoder_id: str) -> pa.Schema:
@@ -111,14 +117,25 @@ class VectorTables:
         return result.num_deleted_rows  # type: ignore[attr-defined]
 
     def delete_after(self, commit_id: int) -> int:
-        """Delete what a process left that died before its commit; how many rows there were."""
+        """Delete what a process left that died before its commit; how many rows there were.
+
+        Raises:
+            StoreDamaged: files of a table are gone or cannot be read.
+        """
         deleted = 0
         for level, encoder_id in self.names():
-            table = self._table(level, encoder_id)
-            orphans = (col("commit_id") > lit(commit_id)).to_sql()
-            if table.count_rows(orphans):
-                deleted += table.delete(orphans).num_deleted_rows  # type: ignore[attr-defined]
+            with _whole(level, encoder_id):
+                table = self._table(level, encoder_id)
+                orphans = (col("commit_id") > lit(commit_id)).to_sql()
+                if table.count_rows(orphans):
+                    deleted += table.delete(orphans).num_deleted_rows  # type: ignore[attr-defined]
         return deleted
+
+    def drop(self, level: str, encoder_id: str) -> None:
+        """Delete a whole table, and need not read it for that."""
+        name = f"{level}__{encoder_id}"
+        self._handles.pop(name, None)
+        self._database.drop_table(name)
 
     def compact(self) -> None:
         """Merge the small fragments that many small commits leave, and drop the versions before.
@@ -170,9 +187,24 @@ class VectorTables:
         return self._table(level, encoder_id)
 
 
+@contextmanager
+def _whole(level: str, encoder_id: str) -> Iterator[None]:
+    """Raises StoreDamaged for what LanceDB raises where a table's files are gone or cut."""
+    try:
+        yield
+    except (RuntimeError, OSError, ValueError) as error:
+        if is_disk_error(error) or "lance error" not in str(error):
+            raise
+        raise StoreDamaged(
+            f"vectors of {level}/{encoder_id} cannot be read; `tumorbase check --repair` withdraws "
+            f"their items, and the next ingest of their source brings them anew: {error}"
+        ) from error
+
+
 def _batches(files: Sequence[tuple[int, Path]]) -> Iterator[tuple[int, pa.RecordBatch]]:
     for commit_id, file in files:
-        with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as reader:
+        # Not memory-mapped: pages of the whole file would count as this process's memory.
+        with pa.OSFile(str(file)) as source, pa.ipc.open_stream(source) as reader:
             for batch in reader:
                 yield commit_id, batch
 
