@@ -115,12 +115,12 @@ def _geometry(path: str, dataset: Dataset) -> _Slice:
     spacing = [float(mm) for mm in dataset.PixelSpacing or ()]
     axes = np.array(dataset.ImageOrientationPatient or (), dtype=np.float64)
     position = np.array(dataset.ImagePositionPatient or (), dtype=np.float64)
-    if len(spacing) != 2 or min(spacing) <= 0:
+    if len(spacing) != 2 or not all(0 < mm < np.inf for mm in spacing):
         raise BadInput(path, f"PixelSpacing must be two positive numbers of mm, got {spacing}")
-    if axes.shape != (6,) or abs(np.linalg.norm(np.cross(axes[:3], axes[3:])) - 1) > 0.01:
+    if axes.shape != (6,) or not abs(np.linalg.norm(np.cross(axes[:3], axes[3:])) - 1) <= 0.01:
         raise BadInput(path, f"ImageOrientationPatient must be two unit vectors, got {axes}")
-    if position.shape != (3,):
-        raise BadInput(path, f"ImagePositionPatient must be a point, got {position}")
+    if position.shape != (3,) or not np.isfinite(position).all():
+        raise BadInput(path, f"ImagePositionPatient must be a finite point, got {position}")
     thickness = dataset.get("SliceThickness")
     return _Slice(
         path=path,

@@ -244,3 +244,17 @@ def test_sagittal_slices_are_turned_to_axial_order(folder: Path) -> None:
     z, y, x = np.rint(volume.grid.to_index(np.array([at_mm]))[0]).astype(int)
     assert volume.voxels[z, y, x] == first.pixel_array[3, 7]
     assert nib.aff2axcodes(np.diag([-1, -1, 1, 1]) @ volume.grid.affine) == ("L", "P", "S")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("ImagePositionPatient", ["0", "nan", "0"]),
+        ("ImageOrientationPatient", ["1", "0", "0", "0", "nan", "0"]),
+        ("PixelSpacing", ["1", "nan"]),
+    ],
+)
+def test_geometry_that_is_not_finite_is_refused(folder: Path, keyword: str, value: list) -> None:
+    _change(folder / "000010.dcm", lambda dataset: setattr(dataset, keyword, value))
+    with pytest.raises(BadInput, match=f"{keyword} must be"):
+        _read(folder)
