@@ -12,6 +12,7 @@ import duckdb
 import numpy as np
 import pytest
 
+from tumorbase.ingest import pipeline
 from tumorbase.ingest.pipeline import IngestOptions, IngestSummary, Progress, ingest
 from tumorbase.models import lesion_measurement
 from tumorbase.store.errors import InvalidRequest
@@ -124,7 +125,8 @@ def test_one_cohort_named_twice_is_ingested_once(store, tables):
     assert len(rows(store, "outcome")) == 4
 
 
-def test_a_cancelled_run_is_resumed(store, small_cohort, tmp_path):
+def test_a_cancelled_run_is_resumed(store, small_cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "COMMIT_AFTER_SECONDS", 0.0)  # each item, however fast it is read
     done: list[Progress] = []
     ended = ingest(store, [small_cohort], OPTIONS, done.append, lambda: store.last_commit() > 0)
     assert ended.added["patients"] > 0
