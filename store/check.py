@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tumorbase.store.checksum import checksum_rows
+from tumorbase.store.errors import StoreDamaged
 from tumorbase.store.schema import ID_COLUMN, METADATA
 from tumorbase.store.vectors import VectorTables, vector_matrix
 
@@ -25,6 +26,9 @@ _BAD_SUPERSEDED = """
 SELECT commit_id FROM main.commits a WHERE superseded_by IS NOT NULL
   AND NOT EXISTS (FROM main.commits b WHERE b.commit_id = a.superseded_by)
 """
+
+
+UNREADABLE = "unreadable-vectors"
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ def find_problems(connection: duckdb.DuckDBPyConnection, tables: VectorTables) -
     """Every disagreement between the commits, the metadata rows and the vectors.
 
     Kinds: `orphan-vectors` (of no commit), `missing-vectors` (table or rows gone), `vector-count`,
-    `vector-checksum`, `metadata-count`, `duplicate-vector`, `dangling-commit`.
+    `vector-checksum`, `unreadable-vectors` (files of the table gone or cut), `metadata-count`,
+    `duplicate-vector`, `dangling-commit`.
     """
     problems = _check_metadata(connection)
     recorded: dict[tuple[str, str], list[tuple[int, int, int]]] = {}
@@ -65,7 +70,7 @@ def find_problems(connection: duckdb.DuckDBPyConnection, tables: VectorTables) -
     for name in sorted(existing | set(recorded)):
         expected = recorded.get(name, [])
         if name in existing:
-            problems += _check_vectors(tables, *name, expected, current)
+            problems += _check_table(tables, *name, expected, current)
         else:
             problems += [_missing(name, commit, rows) for commit, rows, _ in expected if rows]
     return problems
@@ -91,6 +96,22 @@ def _check_metadata(connection: duckdb.DuckDBPyConnection) -> list[Problem]:
         detail = "superseded by a commit that does not exist"
         problems.append(Problem("dangling-commit", f"commit {commit}", detail, commit))
     return problems
+
+
+def _check_table(
+    tables: VectorTables,
+    level: str,
+    encoder_id: str,
+    expected: list[tuple[int, int, int]],
+    current: pa.ChunkedArray,
+) -> list[Problem]:
+    try:
+        return _check_vectors(tables, level, encoder_id, expected, current)
+    except StoreDamaged as error:
+        subject = f"{level}/{encoder_id}"
+        commits = [commit for commit, _, _ in expected] or [0]
+        detail = f"its files cannot be read: {error.__cause__}"
+        return [Problem(UNREADABLE, subject, detail, commit) for commit in commits]
 
 
 def _check_vectors(

@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from tumorbase.store.check import CheckReport, Problem, find_problems
+from tumorbase.store.check import UNREADABLE, CheckReport, Problem, find_problems
 from tumorbase.store.commit import CommitContent, StoredModel
 from tumorbase.store.commit_cache import CommitCache
 from tumorbase.store.disk_errors import is_disk_error
@@ -115,8 +115,9 @@ class Store:
         self._tables = VectorTables(path / VECTOR_FOLDER)
         if not self.is_read_only:
             shutil.rmtree(path / STAGING_FOLDER, ignore_errors=True)
-            # On a full disk one can read all the same; the next commit tries again.
-            with suppress(StoreNotWritable), self._disk_errors():
+            # On a full disk, or beside a damaged table, one can read all the same; the next commit
+            # tries again.
+            with suppress(StoreNotWritable, StoreDamaged), self._disk_errors():
                 self._recover()
 
     @classmethod
@@ -402,7 +403,10 @@ class Store:
                     )
                 cursor.execute(_UNSUPERSEDE, {"commit": commit})
                 cursor.execute(_WITHDRAW, {"commit": commit})
+        unreadable = {problem.subject for problem in problems if problem.kind == UNREADABLE}
         with self._disk_errors():
+            for subject in unreadable:  # all of whose commits are withdrawn
+                self._tables.drop(*subject.split("/", 1))
             for level, encoder_id in self._tables.names():
                 for commit in damaged:
                     self._tables.delete_commit(level, encoder_id, commit)

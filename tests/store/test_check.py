@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tumorbase.store.errors import StoreDamaged
 from tumorbase.store.store import Store
 
 _spec = importlib.util.spec_from_file_location("rows", Path(__file__).with_name("test_store.py"))
@@ -87,3 +88,21 @@ def test_withdrawing_a_replacement_brings_back_what_it_replaced(store):
 def test_one_id_in_two_items_is_reported(store):
     rows.put(store, "c", ["l1"], fill=3)
     assert kinds(store) == ["duplicate-vector"]
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"cut")])
+def test_a_table_that_cannot_be_read_is_told_and_withdrawn(store, damage):
+    store.close()
+    for file in store.path.rglob("data/*.lance"):
+        damage(file)
+    with Store.open(store.path) as damaged:
+        assert damaged.status().commit == 2
+        with pytest.raises(StoreDamaged, match="check --repair"):
+            rows.ids_of(damaged)
+        with pytest.raises(StoreDamaged):  # its orphans, if it has any, cannot be told
+            rows.put(damaged, "c", ["l5"])
+        assert set(kinds(damaged)) == {"unreadable-vectors"}
+        assert damaged.check(repair=True).is_clean
+        rows.put(damaged, "a", ["l1", "l2"])
+        assert damaged.check().is_clean
+        assert rows.ids_of(damaged) == {"l1", "l2"}
