@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from datetime import datetime
@@ -17,9 +18,12 @@ from pyarrow import feather, parquet
 from pyarrow.csv import read_csv
 
 from tumorbase.ingest import pipeline
+from tumorbase.models.encoders import is_installed
 from tumorbase.server.as_of import parse_as_of
 from tumorbase.server.cli import main
 from tumorbase.server.folds import read_folds
+from tumorbase.server.local import LocalClient
+from tumorbase.server.output import print_table
 from tumorbase.store.errors import InvalidRequest
 
 HEAVY = ("numpy", "pyarrow", "torch", "lancedb", "duckdb", "grpc", "pandas", "rich")
@@ -412,3 +416,36 @@ def test_folds_without_patients_are_refused(tmp_path: Path, content: str) -> Non
 def test_a_folder_without_folds_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="splits_0"):
         read_folds(tmp_path)
+
+
+def test_an_interrupted_command_ends_with_one_line(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(client: LocalClient) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalClient, "status", interrupt)
+    result = tumorbase("status", "--store", store_path)
+    assert result.exit_code == 130
+    assert len(result.stderr.splitlines()) == 1
+    assert "interrupted" in result.stderr
+
+
+def test_a_table_on_a_terminal_keeps_to_its_width(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    columns = ["id", "distance", *(f"column_{number}" for number in range(9))]
+    print_table(columns, [["L1", 0.25, *range(9)]], always=2)
+    drawn, note = capsys.readouterr()
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", drawn)  # without bold
+    assert "column_0" in shown
+    assert max(map(len, shown.splitlines())) <= 40
+    assert "column_8" not in shown
+    assert "column_8" in note
+
+
+def test_encoders_of_slides_and_profiles_count_as_installed() -> None:
+    assert all(map(is_installed, ("gene-pca", "gene-signatures", "stain-texture-pooled")))
+    assert not is_installed("some-network-pooled")
