@@ -33,7 +33,7 @@ def read_lesions_table(item: Item, context: Context) -> ItemRows:
     """lesions.csv: `COLUMNS`, and if there are `type`, `region`, `known_at`.
 
     The region is `region`, else `type`, else "primary". Positions are LPS millimetres; positions,
-    axes and dates may be empty.
+    axes and dates may be empty. A long axis of 0 says that the lesion is gone in that study.
 
     Raises:
         BadInput: the file cannot be read or lacks one of `COLUMNS`.
@@ -61,7 +61,12 @@ def read_lesions_table(item: Item, context: Context) -> ItemRows:
 
 
 def measurement_vectors(lesions: pa.Table, context: Context) -> list[VectorRows]:
-    """Staged vectors of rows of `METADATA["lesion"]` by "measurement", if the run wants it."""
+    """Staged vectors of rows of `METADATA["lesion"]` by "measurement", if the run wants it.
+
+    A lesion with an axis of 0 is gone and has no vector.
+    """
+    is_gone = pc.or_kleene(*(pc.equal(lesions[n], 0) for n in ("long_axis_mm", "short_axis_mm")))
+    lesions = lesions.filter(pc.invert(is_gone.fill_null(False)))
     if lesions.num_rows == 0 or not is_chosen(ENCODER, context.encoders):
         return []
     encoder = build_encoder(ENCODER)
@@ -73,14 +78,11 @@ def measurement_vectors(lesions: pa.Table, context: Context) -> list[VectorRows]
 
 
 def _check_axes(checks: RowChecks, long_mm: np.ndarray, short_mm: np.ndarray) -> None:
-    """Refuse axes that are not positive: a lesion that is gone has no row in that study."""
+    """Refuse negative axes, and a short axis without a long one. Both 0: the lesion is gone."""
     shorter_mm = np.fmin(long_mm, short_mm)
     checks.refuse(
-        shorter_mm <= 0,
-        lambda row: (
-            "long_axis_mm and short_axis_mm must be above 0 (leave out a lesion that is gone), "
-            f"got {shorter_mm[row]:g}"
-        ),
+        shorter_mm < 0,
+        lambda row: f"long_axis_mm and short_axis_mm must be at least 0, got {shorter_mm[row]:g}",
     )
     checks.refuse(
         short_mm > long_mm,

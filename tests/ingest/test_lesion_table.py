@@ -70,19 +70,20 @@ def test_unknown_numbers_are_null(tmp_path) -> None:
     assert lesion["short_axis_mm"] is None
 
 
+def test_a_lesion_that_is_gone_has_a_row_and_no_vector(tmp_path) -> None:
+    rows = read(tmp_path, HEADER + "L1,P1,S1,,1,2,3,20,10,\nL2,P1,S1,,1,2,3,0,0,\n")
+    assert rows.rejected == []
+    assert rows.tables["lesion"]["long_axis_mm"].to_pylist() == [20, 0]
+    assert [vectors.rows for vectors in rows.vectors] == [1]
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
         ("L1,P1,S1,,1,2,3,20,10,", "line 3: duplicate lesion_id, first in line 2"),
         (
             "L2,P1,S1,,1,2,3,-20,-30,",
-            "line 3: long_axis_mm and short_axis_mm must be above 0 (leave out a lesion that is "
-            "gone), got -30",
-        ),
-        (
-            "L2,P1,S1,,1,2,3,0,,",
-            "line 3: long_axis_mm and short_axis_mm must be above 0 (leave out a lesion that is "
-            "gone), got 0",
+            "line 3: long_axis_mm and short_axis_mm must be at least 0, got -30",
         ),
         ("L2,P1,S1,,1e300,2,3,20,10,", "line 3: x_mm must be at most 1e+18 by size, got '1e300'"),
         ("L2,P1,S1,,1,2,3,10,20,", "line 3: short_axis_mm must not exceed long_axis_mm 10, got 20"),
