@@ -10,8 +10,10 @@ import uuid
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 from tumorbase.ingest.claims import CLAIMED, Claims
@@ -23,7 +25,7 @@ from tumorbase.ingest.worker import prepare_worker, read_item
 from tumorbase.models.encoders import ENCODERS, build_encoder, encoder_names
 from tumorbase.store.commit import CommitContent, StagedVectors
 from tumorbase.store.encoder_row import StoredEncoder
-from tumorbase.store.errors import BadInput, InvalidRequest
+from tumorbase.store.errors import BadInput, InvalidRequest, WorkerDied
 from tumorbase.store.store import Store
 
 # What a run counts, and the table or level that it counts.
@@ -186,35 +188,50 @@ class _Run:
     def read(
         self, pending: Iterator[tuple[Item, str]], is_cancelled: Callable[[], bool]
     ) -> Iterator[tuple[Item, str, ItemRows | BadInput]]:
-        """Rows of the items, in their order; read ahead in worker processes where that pays."""
+        """Rows of the items, in their order; read ahead in worker processes where that pays.
+
+        Raises:
+            WorkerDied: a worker process was killed, most likely for want of memory.
+        """
         workers = self.options.workers or os.cpu_count() or 1
+        first = _take(pending, 2)
+        items = chain(first, pending)
+        # One item has nothing to be read beside: spare the processes' start.
+        read = self._read_here(items) if workers == 1 or len(first) < 2 else None
+        for rows in read or self._read_in_workers(items, workers):
+            yield rows
+            if is_cancelled():
+                return
+
+    def _read_here(
+        self, items: Iterator[tuple[Item, str]]
+    ) -> Iterator[tuple[Item, str, ItemRows | BadInput]]:
+        for item, fingerprint in items:
+            yield item, fingerprint, read_item(item, self.context, self.options.pseudonym_key)
+
+    def _read_in_workers(
+        self, items: Iterator[tuple[Item, str]], workers: int
+    ) -> Iterator[tuple[Item, str, ItemRows | BadInput]]:
         key = self.options.pseudonym_key
-        window: deque[tuple[Item, str]] = deque()
-        if workers > 1:
-            window.extend(_take(pending, 2))
-        if len(window) < 2:  # nothing to do side by side: spare the processes' start
-            window.extend(_take(pending, 1))
-            while window and not is_cancelled():
-                item, fingerprint = window.popleft()
-                yield item, fingerprint, read_item(item, self.context, key)
-                window.extend(_take(pending, 1))
-            return
         # grpc and lancedb do not survive a fork.
         spawn = multiprocessing.get_context("spawn")
+        running: deque[tuple[Item, str, Future[ItemRows | BadInput]]] = deque()
         with ProcessPoolExecutor(workers, spawn, initializer=prepare_worker) as pool:
-            running: deque[tuple[Item, str, Future[ItemRows | BadInput]]] = deque()
             try:
-                while not is_cancelled():
-                    while len(running) < 2 * workers and (
-                        window or (window := deque(_take(pending, 1)))
-                    ):
-                        item, fingerprint = window.popleft()
+                while True:
+                    for item, fingerprint in _take(items, 2 * workers - len(running)):
                         future = pool.submit(read_item, item, self.context, key)
                         running.append((item, fingerprint, future))
                     if not running:
-                        break
+                        return
                     item, fingerprint, future = running.popleft()
                     yield item, fingerprint, future.result()
+            except BrokenProcessPool as error:
+                raise WorkerDied(
+                    f"a worker process died at {item.path} or soon after it, perhaps for want of "
+                    "memory; what is committed stays, and the next run goes on from there "
+                    "(try --workers 1)"
+                ) from error
             finally:
                 pool.shutdown(cancel_futures=True)
 

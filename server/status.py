@@ -19,6 +19,7 @@ STATUS: dict[type[TumorbaseError], grpc.StatusCode] = {
     errors.StoreVersion: grpc.StatusCode.FAILED_PRECONDITION,
     errors.StoreDamaged: grpc.StatusCode.DATA_LOSS,
     errors.StoreNotWritable: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.WorkerDied: grpc.StatusCode.ABORTED,
     errors.MissingWeights: grpc.StatusCode.FAILED_PRECONDITION,
     errors.NotEnoughData: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,

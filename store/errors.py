@@ -53,6 +53,10 @@ class StoreNotWritable(TumorbaseError):
     """The store's disk is full, or its directory cannot be written."""
 
 
+class WorkerDied(TumorbaseError):
+    """A process that reads inputs was killed."""
+
+
 class MissingWeights(TumorbaseError):
     """A published network was asked for and its weights are not here."""
 

@@ -32,7 +32,7 @@ class Comparison:
     links_planted: int
     links_found: int
     links_right: int
-    nuclei_planted: int
+    nuclei_planted: int  # on slides that came without their nuclei
     nuclei_found: int  # by segmentation, that is, without a class
     nuclei_right: int
     risk_correlation: float  # Spearman, of the model's risk with the planted one
@@ -44,7 +44,7 @@ class Comparison:
 def compare(truth: Truth, answers: Answers) -> Comparison:
     """Hold the answers against the truth; a lesion is found within 5 mm of its planted centroid."""
     planted_of, apart_mm, volume_error = _match_lesions(truth, answers)
-    nuclei_found, nuclei_right = _match_nuclei(truth, answers)
+    nuclei_planted, nuclei_found, nuclei_right = _match_nuclei(truth, answers)
     planted, found = _planted_links(truth.lesions), _found_links(answers, planted_of)
     patients = {p.patient_id: p for p in truth.patients}
     scores = answers.scored.scores
@@ -58,7 +58,7 @@ def compare(truth: Truth, answers: Answers) -> Comparison:
         links_planted=len(planted),
         links_found=len(found),
         links_right=len(planted & found),
-        nuclei_planted=sum(len(slide.type_index) for slide in truth.slides),
+        nuclei_planted=nuclei_planted,
         nuclei_found=nuclei_found,
         nuclei_right=nuclei_right,
         risk_correlation=float(
@@ -97,11 +97,19 @@ def _match_lesions(
     return planted_of, apart_mm, volume_error
 
 
-def _match_nuclei(truth: Truth, answers: Answers) -> tuple[int, int]:
-    """Segmented nuclei, and how many are the nearest to a planted one that is nearest to them."""
-    segmented = answers.nuclei.filter(pc.is_null(answers.nuclei["type"]))
-    found = right = 0
+def _match_nuclei(truth: Truth, answers: Answers) -> tuple[int, int, int]:
+    """Planted and segmented nuclei, and how many are each other's nearest.
+
+    Slides that came with their nuclei, which then have a class, are not segmented and not counted.
+    """
+    is_segmented = pc.is_null(answers.nuclei["type"])
+    segmented = answers.nuclei.filter(is_segmented)
+    imported = set(answers.nuclei.filter(pc.invert(is_segmented))["patient_id"].to_pylist())
+    planted = found = right = 0
     for slide in truth.slides:
+        if slide.patient_id in imported:
+            continue
+        planted += len(slide.type_index)
         mine = segmented.filter(pc.equal(segmented["patient_id"], slide.patient_id))
         centre_px = np.column_stack([mine["x_level0_px"], mine["y_level0_px"]])
         found += len(centre_px)
@@ -109,7 +117,7 @@ def _match_nuclei(truth: Truth, answers: Answers) -> tuple[int, int]:
         _, back = cKDTree(centre_px).query(slide.centroid_px)
         is_mutual = back[nearest] == np.arange(len(centre_px))
         right += int((is_mutual & (apart_px * slide.mpp <= _NEAR_UM)).sum())
-    return found, right
+    return planted, found, right
 
 
 def _centre(lesion: LesionTruth) -> tuple[float, float, float]:

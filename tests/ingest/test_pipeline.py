@@ -10,12 +10,13 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import psutil
 import pytest
 
 from tumorbase.ingest import pipeline
 from tumorbase.ingest.pipeline import IngestOptions, IngestSummary, Progress, ingest
 from tumorbase.models import lesion_measurement
-from tumorbase.store.errors import InvalidRequest
+from tumorbase.store.errors import InvalidRequest, WorkerDied
 from tumorbase.store.schema import METADATA
 from tumorbase.store.store import METADATA_FILE, Store
 
@@ -137,6 +138,24 @@ def test_a_cancelled_run_is_resumed(store, small_cohort, tmp_path, monkeypatch):
     with Store.create(tmp_path / "at_once") as other:
         run(other, small_cohort)
         assert comparable(store) == comparable(other)
+
+
+def test_a_worker_that_is_killed_ends_the_run_and_the_next_goes_on(
+    store, small_cohort, monkeypatch
+):
+    monkeypatch.setattr(pipeline, "COMMIT_AFTER_SECONDS", 0.0)
+
+    def kill_workers(_: Progress) -> None:
+        for child in psutil.Process().children():
+            if "spawn_main" in " ".join(child.cmdline()):  # and not the resource tracker
+                child.kill()
+
+    with pytest.raises(WorkerDied, match="a worker process died"):
+        ingest(store, [small_cohort], IngestOptions(workers=2, mpp=0.5), kill_workers)
+    committed = store.last_commit()
+    assert 0 < committed < 14
+    assert run(store, small_cohort).unchanged == committed
+    assert store.check().is_clean
 
 
 def comparable(store: Store) -> dict[str, list]:
