@@ -6,14 +6,15 @@ Geary's C from random samples of 100 voxels, so the second pair of columns leave
 both sides. mirp's time includes reading its two small files, and minimum bounding boxes and
 ellipsoids, for which the IBSI has no reference values and which ours leave out.
 
-    python benchmarks/radiomics.py [--shared DIR]
+    python benchmarks/radiomics.py
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
+import os
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -37,10 +38,8 @@ SETTINGS_SUFFIX = re.compile(r"(_d1)?(_a0\.0)?(_3d)?(_v_mrg)?(_fbs_w[\d.]+)?$")
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = Path(__file__).resolve().parents[2] / "shared"
-    parser.add_argument("--shared", type=Path, default=default)
-    sts = parser.parse_args().shared / "data" / "ct" / "sts"
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    sts = Path(os.environ.get("TUMORBASE_SHARED", beside)) / "data" / "ct" / "sts"
     logging.disable(logging.INFO)
     crops = {patient: read_crop(sts / patient) for patient in PATIENTS}
     timed_mirp(crops["STS_019"], repeats=1)  # imports ITK
@@ -146,3 +145,5 @@ def collect_deviation(
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    os._exit(0)  # ITK, which mirp reads with, brings Python down when the interpreter ends

@@ -1,7 +1,7 @@
 """Patches a second from slide file to staged vectors, beside the encoder's own rate on patches in
 memory, and peak memory at 1x and 16x the slide's area.
 
-    python benchmarks/slide.py --slide shared/data/pathology/wsi/cmu-1-small-region.svs
+    python benchmarks/slide.py
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import struct
 import tempfile
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from PIL import Image
 
 from tumorbase.models.encoders import Encoder
 
+SLIDE = "data/pathology/wsi/cmu-1-small-region.svs"
 TILE_PX = 256
 SOURCE_MPP = 0.499
 
@@ -48,7 +50,9 @@ class Measured:
 def main() -> None:
     """Print one JSON document."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--slide", type=Path, required=True)
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    default = Path(os.environ.get("TUMORBASE_SHARED", beside))
+    parser.add_argument("--slide", type=Path, default=default / SLIDE)
     parser.add_argument("--sides", type=int, nargs="+", default=[1, 4])
     options = parser.parse_args()
     # Each in a fresh process: peak memory is of a process and never falls.
