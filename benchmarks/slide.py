@@ -153,9 +153,10 @@ def measure(path: Path, sides: int) -> Measured:
         grid = patch_grid(slide, context.patch_mpp, context.patch_px)
         warm_up = np.zeros((64, grid.side_px, grid.side_px, 3), dtype=np.uint8)
         encoder.encode(cast(Sequence[Any], warm_up))
+        seconds_spent = {"read": 0.0, "encode": 0.0}
         started = perf_counter()
         tissue = look_for_tissue(slide)
-        staged = stage_patches(slide, grid, tissue, encoder, ids, context, {"encode": 0.0})
+        staged = stage_patches(slide, grid, tissue, encoder, ids, context, seconds_spent)
         seconds = perf_counter() - started
         peak = _peak_mib()
         fractions = tissue_fractions(grid, tissue.mask, tissue.step_px)

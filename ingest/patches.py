@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TypeVar
 
 import numpy as np
@@ -45,6 +46,17 @@ class Patches:
     pixels: np.ndarray
     column: np.ndarray
     row: np.ndarray
+
+
+@dataclass(frozen=True)
+class EncodedPatches:
+    """Vectors of one block's patches, float32 (n, dim), their places (n,), a thread's seconds."""
+
+    vectors: np.ndarray
+    column: np.ndarray
+    row: np.ndarray
+    read_seconds: float
+    encode_seconds: float
 
 
 def patch_grid(slide: SlideSource, patch_mpp: float, patch_px: int) -> PatchGrid:
@@ -123,6 +135,31 @@ def read_patches(slide: SlideSource, grid: PatchGrid, chosen: np.ndarray) -> Ite
 
     rows, columns = np.nonzero(chosen)
     return ahead(read, _blocks(grid, rows, columns))
+
+
+def encode_patches(
+    slide: SlideSource,
+    grid: PatchGrid,
+    chosen: np.ndarray,
+    encode: Callable[[np.ndarray], np.ndarray],
+) -> Iterator[EncodedPatches]:
+    """The chosen patches, block after block, read and encoded side by side in threads.
+
+    Reading a patch costs about as much as encoding it on a processor, so that a thread for each
+    alone would leave one waiting. `encode` takes uint8 (n, side, side, 3) and is called from
+    several threads at once.
+    """
+
+    def read_and_encode(members: np.ndarray) -> EncodedPatches:
+        started = perf_counter()
+        patches = _read_block(slide, grid, columns[members], rows[members])
+        read_at = perf_counter()
+        vectors = encode(patches.pixels)
+        seconds = (read_at - started, perf_counter() - read_at)
+        return EncodedPatches(vectors, patches.column, patches.row, *seconds)
+
+    rows, columns = np.nonzero(chosen)
+    return ahead(read_and_encode, _blocks(grid, rows, columns))
 
 
 def _blocks(grid: PatchGrid, rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:

@@ -15,8 +15,8 @@ from tumorbase.ingest.metadata_rows import metadata_rows
 from tumorbase.ingest.patches import (
     PatchGrid,
     chosen_patches,
+    encode_patches,
     patch_grid,
-    read_patches,
     tissue_fractions,
 )
 from tumorbase.ingest.slide_nuclei import stage_slide_nuclei
@@ -50,14 +50,15 @@ def read_slide(item: Item, context: Context) -> ItemRows:
     rows = ItemRows()
     with open_slide(item.path, context.mpp) as slide:
         tissue = look_for_tissue(slide)
+        seconds = {"read": perf_counter() - started, "encode": 0.0}
         rows.tables = _tables(slide, tissue, ids)
         grid = patch_grid(slide, context.patch_mpp, context.patch_px)
-        seconds = {"encode": 0.0}
         for encoder in patch_encoders(context.encoders):
             rows.vectors += stage_patches(slide, grid, tissue, encoder, ids, context, seconds)
         if not item.details.get("has_imported_nuclei"):
+            begun, encoded = perf_counter(), seconds["encode"]
             rows.vectors += stage_slide_nuclei(slide, tissue, ids, context, seconds)
-    seconds["read"] = perf_counter() - started - seconds["encode"]
+            seconds["read"] += perf_counter() - begun - (seconds["encode"] - encoded)
     rows.seconds = seconds
     return rows
 
@@ -96,19 +97,24 @@ def stage_patches(
     context: Context,
     seconds: dict[str, float],
 ) -> list[VectorRows]:
-    """Staged vectors of the patches, and of the slide if it has any patch."""
+    """Staged vectors of the patches, and of the slide if it has any patch.
+
+    What the threads spent is added to `seconds["read"]` and `seconds["encode"]`.
+    """
     moments = RunningMoments(encoder.spec.dim)
     fractions = tissue_fractions(grid, tissue.mask, tissue.step_px)
 
+    def encode(pixels: np.ndarray) -> np.ndarray:
+        return encoder.encode(cast(Sequence[Any], pixels))  # an array is a sequence of its rows
+
     def batches() -> Iterator[pa.RecordBatch]:
-        for patches in read_patches(slide, grid, chosen_patches(grid, fractions)):
-            started = perf_counter()
-            vectors = encoder.encode(cast(Sequence[Any], patches.pixels))
-            seconds["encode"] += perf_counter() - started
-            moments.add(vectors)
+        for patches in encode_patches(slide, grid, chosen_patches(grid, fractions), encode):
+            seconds["read"] += patches.read_seconds
+            seconds["encode"] += patches.encode_seconds
+            moments.add(patches.vectors)
             fraction = fractions[patches.row, patches.column]
             columns = _patch_columns(grid, patches.column, patches.row, fraction, ids)
-            yield vector_batch(encoder.spec, columns, vectors)
+            yield vector_batch(encoder.spec, columns, patches.vectors)
 
     staged = [stage(context, encoder.spec, batches())]
     if moments.count:
