@@ -50,10 +50,10 @@ class CsvTable:
         """
         missing = [name for name in names if name not in self.names]
         if missing:
-            raise BadInput(
-                self.path,
-                f"header lacks {', '.join(missing)}; it has {_abbreviated(self.names)}",
-            )
+            reason = f"header lacks {', '.join(missing)}; it has {_abbreviated(self.names)}"
+            if len(self.names) == 1 and ";" in self.names[0]:
+                reason += "; columns must be separated by commas, not semicolons"
+            raise BadInput(self.path, reason)
 
 
 def read_csv_table(path: str) -> CsvTable:

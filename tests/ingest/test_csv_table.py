@@ -70,6 +70,11 @@ def test_missing_column_is_named_with_those_there_are() -> None:
         parse_csv_table("t.csv", b"a,b\n1,2\n").require(["a", "c"])
 
 
+def test_table_of_semicolons_is_told_to_use_commas() -> None:
+    with pytest.raises(BadInput, match="separated by commas, not semicolons"):
+        parse_csv_table("t.csv", b"a;c\n1;2\n").require(["a", "c"])
+
+
 def test_file_that_cannot_be_opened_is_refused(tmp_path) -> None:
     with pytest.raises(BadInput, match="cannot be read"):
         read_csv_table(str(tmp_path))
