@@ -32,9 +32,11 @@ CREATE TABLE models (
 );
 """
 
-_VISIBLE = """visible AS (
-    SELECT commit_id, committed_at FROM main.commits
-    WHERE commit_id <= $commit AND (superseded_by IS NULL OR superseded_by > $commit)
+# The one rule of what a commit sees, for every query that joins `main.commits c`.
+IS_VISIBLE = "c.commit_id <= $commit AND (c.superseded_by IS NULL OR c.superseded_by > $commit)"
+
+_VISIBLE = f"""visible AS (
+    SELECT commit_id, committed_at FROM main.commits c WHERE {IS_VISIBLE}
 )"""
 
 # What is read under each name. A fact that states no time is known since its commit, not before.

@@ -14,36 +14,33 @@ import pyarrow.compute as pc
 from tumorbase.store.commit_cache import CommitCache
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import NotFound
-from tumorbase.store.metadata import visible_query
+from tumorbase.store.metadata import IS_VISIBLE, visible_query
 from tumorbase.store.schema import ID_COLUMN, METADATA
 from tumorbase.store.statistics import VectorStatistics, merge_statistics
 from tumorbase.store.vectors import VectorTables, vector_matrix
 
 T = TypeVar("T")
 
-_ENCODERS = """
+_ENCODERS = f"""
 SELECT DISTINCT e.* FROM main.encoders e
 JOIN main.commit_vectors USING (encoder_id)
 JOIN main.commits c USING (commit_id)
 WHERE ($level = '' OR e.level = $level) AND commit_vectors.vector_rows > 0
-  AND c.commit_id <= $commit AND (c.superseded_by IS NULL OR c.superseded_by > $commit)
+  AND {IS_VISIBLE}
 ORDER BY e.level, e.name, e.encoder_id
 """
-_STATISTICS = """
+_STATISTICS = f"""
 SELECT v.vector_rows, v.mean, v.squared_deviations FROM main.commit_vectors v
 JOIN main.commits c USING (commit_id)
 WHERE v.encoder_id = $encoder AND v.level = $level AND v.vector_rows > 0
-  AND c.commit_id <= $commit AND (c.superseded_by IS NULL OR c.superseded_by > $commit)
+  AND {IS_VISIBLE}
 ORDER BY c.item_key
 """
-_VISIBLE_COMMITS = """
-SELECT commit_id FROM main.commits
-WHERE commit_id <= $commit AND (superseded_by IS NULL OR superseded_by > $commit)
-"""
-_MODEL = """
+_VISIBLE_COMMITS = f"SELECT c.commit_id FROM main.commits c WHERE {IS_VISIBLE}"
+_MODEL = f"""
 SELECT m.kind, m.content, m.details FROM main.models m JOIN main.commits c USING (commit_id)
 WHERE m.name = $name
-  AND c.commit_id <= $commit AND (c.superseded_by IS NULL OR c.superseded_by > $commit)
+  AND {IS_VISIBLE}
 """
 
 
