@@ -1,0 +1,151 @@
+"""HIPT equals its reference at both levels and over whole regions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from golden import assert_golden, assert_golden_stats, expected_shapes, fill, seeded, state_shapes
+from tumorbase.models.hipt import Hipt4K, ViT4K, ViT256, region_patches
+from tumorbase.models.hipt_vit import interpolate_positions
+
+HIPT = "reference/hipt"
+
+
+@pytest.fixture(scope="module")
+def golden(shared: Path) -> dict[str, np.ndarray]:
+    with np.load(shared / HIPT / "golden.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def vit256() -> ViT256:
+    network = fill(ViT256())
+    assert isinstance(network, ViT256)
+    return network
+
+
+@pytest.fixture(scope="module")
+def vit4k() -> ViT4K:
+    network = fill(ViT4K())
+    assert isinstance(network, ViT4K)
+    return network
+
+
+@pytest.fixture(scope="module")
+def hipt(vit256: ViT256, vit4k: ViT4K) -> Hipt4K:
+    """Each level filled by itself, as the reference was."""
+    network = Hipt4K().eval()
+    network.model256, network.model4k = vit256, vit4k
+    return network
+
+
+def image(seed: int, batch: int, height: int, width: int) -> Tensor:
+    """RGB in [-1, 1]."""
+    pixels = seeded(seed).integers(0, 256, (batch, height, width, 3)).astype(np.uint8)
+    scaled = pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+    return torch.from_numpy((scaled - np.float32(0.5)) / np.float32(0.5))
+
+
+def vectors(seed: int, batch: int, rows: int, columns: int) -> Tensor:
+    normal = seeded(seed).standard_normal((batch, 384, rows, columns))
+    return torch.from_numpy(normal.astype(np.float32))
+
+
+def test_keys_of_both_levels_are_the_published_ones(shared: Path) -> None:
+    assert state_shapes(ViT256()) == expected_shapes(shared / HIPT / "state_dict_vit256.json")
+    assert state_shapes(ViT4K()) == expected_shapes(shared / HIPT / "state_dict_vit4k.json")
+
+
+@pytest.mark.parametrize("case", ["vit256_0", "vit256_1"])
+@torch.inference_mode()
+def test_patches_equal_the_reference(
+    vit256: ViT256, golden: dict[str, np.ndarray], case: str
+) -> None:
+    seed, batch, height, width = golden[f"{case}/seed_b_h_w"].tolist()
+    patches = image(seed, batch, height, width)
+    tokens, attention = vit256.tokens(patches), vit256.last_attention(patches)
+    positions = interpolate_positions(vit256.pos_embed, height // 16, width // 16)
+    assert_golden(positions[..., ::8], golden[f"{case}/pos_embed_interp"])
+    assert_golden(vit256(patches), golden[f"{case}/cls"])
+    assert_golden(tokens[:, ::16, ::4], golden[f"{case}/tokens_last_sub"])
+    assert_golden_stats(tokens, golden[f"{case}/tokens_last_stats"])
+    assert_golden(attention[:, :, 0], golden[f"{case}/last_attn_cls_row"])
+    assert_golden_stats(attention, golden[f"{case}/last_attn_stats"])
+
+
+@pytest.mark.parametrize("case", ["vit4k_0", "vit4k_1", "vit4k_2"])
+@torch.inference_mode()
+def test_grids_equal_the_reference(vit4k: ViT4K, golden: dict[str, np.ndarray], case: str) -> None:
+    grid = vectors(*golden[f"{case}/seed_b_w_h"].tolist())
+    assert_golden(vit4k(grid), golden[f"{case}/cls"])
+    assert_golden(vit4k.last_attention(grid)[:, :, 0], golden[f"{case}/last_attn_cls_row"])
+
+
+@torch.inference_mode()
+def test_a_region_that_is_no_multiple_of_patches_equals_the_reference(
+    hipt: Hipt4K, golden: dict[str, np.ndarray]
+) -> None:
+    seed, height, width = golden["region_0/seed_h_w"].tolist()
+    features = hipt.features(image(seed, 1, height, width))
+    assert_golden(features.cls256, golden["region_0/features_cls256"])
+    assert_golden(features.mean256, golden["region_0/features_mean256"])
+    assert_golden(features.cls4k, golden["region_0/features_cls4k"])
+    assert_golden(features.mean256_cls4k, golden["region_0/features_mean256_cls4k"])
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_a_region_of_4096_px_equals_the_reference(
+    hipt: Hipt4K, golden: dict[str, np.ndarray]
+) -> None:
+    seed, height, width = golden["region_full/seed_h_w"].tolist()
+    features = hipt.features(image(seed, 1, height, width))
+    assert_golden(features.cls256[::16], golden["region_full/features_cls256_every16"])
+    assert_golden_stats(features.cls256, golden["region_full/features_cls256_stats"])
+    assert_golden(features.mean256, golden["region_full/features_mean256"])
+    assert_golden(features.cls4k, golden["region_full/features_cls4k"])
+
+
+def test_patches_of_a_region_come_by_rows_from_its_centre() -> None:
+    region = torch.arange(3 * 600 * 800, dtype=torch.float32).reshape(1, 3, 600, 800)
+    patches, rows, columns = region_patches(region)
+    assert (rows, columns) == (2, 3)
+    top, left = (600 - 512) // 2, (800 - 768) // 2
+    expected = region[0, :, top + 256 : top + 512, left + 256 : left + 512]
+    assert torch.equal(patches[columns + 1], expected)
+
+
+@torch.inference_mode()
+def test_a_vector_does_not_depend_on_the_batch(vit256: ViT256, vit4k: ViT4K) -> None:
+    patches, grids = image(1, 3, 64, 96), vectors(2, 3, 4, 6)
+    torch.testing.assert_close(vit256(patches)[1:2], vit256(patches[1:2]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(vit4k(grids)[1:2], vit4k(grids[1:2]), rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_second_pass_gives_the_same_numbers(hipt: Hipt4K) -> None:
+    region = image(3, 1, 256, 512)
+    assert torch.equal(hipt(region), hipt(region))
+
+
+def test_gradients_reach_every_parameter() -> None:
+    network = Hipt4K()
+    network(image(4, 1, 256, 256)).square().sum().backward()
+    unreached = [name for name, p in network.named_parameters() if not p.grad.abs().any()]
+    assert unreached == []
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 255, 512), (1, 3, 512, 100), (2, 3, 256, 256)])
+def test_what_is_not_one_region_is_refused(hipt: Hipt4K, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="expected one region of at least 256 x 256 px"):
+        hipt(torch.zeros(shape))
+
+
+def test_sides_that_tokens_do_not_fill_are_refused(vit256: ViT256) -> None:
+    with pytest.raises(ValueError, match="multiples of 16 px, got 250 x 256"):
+        vit256(torch.zeros(1, 3, 250, 256))
