@@ -97,7 +97,7 @@ class RadNet(nn.Module):
     attention over the scans one token of the case. There is no 3D convolution in what is published.
 
     Args:
-        classes: of the head; published are `DISORDERS` and `ICD10CM_CODES`.
+        n_classes: of the head; published are `DISORDERS` and `ICD10CM_CODES`.
         fuse: "early" fuses the tokens of a case's scans, "late" diagnoses each scan by itself.
         knowledge_dim: width of the text embeddings of the classes' names that the case is compared
             with, 768 as published; None where classes have numbers only.
@@ -109,7 +109,7 @@ class RadNet(nn.Module):
 
     def __init__(
         self,
-        classes: int = DISORDERS,
+        n_classes: int = DISORDERS,
         fuse: str = "early",
         knowledge_dim: int | None = None,
         vit: SliceViTConfig | None = None,
@@ -124,7 +124,7 @@ class RadNet(nn.Module):
         self.attention1D = SliceAttention()
         if fuse == "early":
             self.vitFuse = ScanFusion()
-        self.fc = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, classes))
+        self.fc = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, n_classes))
         if knowledge_dim is not None:  # `fc` goes unused then, but published checkpoints hold it
             self.fcke = nn.Linear(knowledge_dim, WIDTH)
 

@@ -29,7 +29,7 @@ MODALITY_IDS: dict[str, tuple[int, ...]] = {
     "Barium": (15,),
 }
 SOFT_TISSUE_HU = (-160.0, 240.0)
-WHITE = 255.0  # of the 8-bit images of which the published weights saw nothing else
+WHITE = 255.0  # of 8-bit images, which are all that the published weights saw
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,27 +111,33 @@ def resample(scan: np.ndarray, side_px: int = SIDE_PX) -> Tensor:
         raise ValueError(f"expected square slices (slices, height, width), got {scan.shape}")
     if not np.isfinite(scan).all():
         raise ValueError("expected finite grey values, got NaN or infinity")
-    kept = min(len(scan), MAX_SLICES)
-    slices = torch.from_numpy(scan[np.arange(kept) * len(scan) // kept].astype(np.float32))
+    slices = torch.from_numpy(scan[kept_slices(len(scan))].astype(np.float32))
     if scan.shape[1] == side_px:
         return slices
     return F.interpolate(slices[:, None], size=(side_px, side_px), mode="bilinear")[:, 0]
 
 
+def kept_slices(depth: int) -> np.ndarray:
+    """Indices of the slices that are kept of `depth`, int64 (at most MAX_SLICES,)."""
+    kept = min(depth, MAX_SLICES)
+    return np.arange(kept) * depth // max(kept, 1)
+
+
 def grey_slices(voxels: np.ndarray, modality: str) -> np.ndarray:
-    """A volume as 8-bit images show it: the published weights saw nothing else.
+    """The slices of a volume that are kept, as 8-bit images show them: what the weights know.
 
     CT is seen through the soft-tissue window, others from their least to their greatest value.
     Slices that are not square get black at both sides.
 
     Args:
-        voxels: HU of a CT, scanner units otherwise, (z, y, x).
+        voxels: HU of a CT, scanner units otherwise, finite, (z, y, x).
         modality: a key of `MODALITY_IDS`.
 
     Returns:
-        Grey values in [0, 255], float32 (slices, side, side); black where nothing varies.
+        Grey values in [0, 255], float32 (at most MAX_SLICES, side, side); black where nothing
+        varies.
     """
-    values = voxels.astype(np.float32)
+    values = voxels[kept_slices(len(voxels))].astype(np.float32)
     low, high = SOFT_TISSUE_HU if modality == "CT" else (values.min(), values.max())
     grey = (values.clip(low, high) - low) * np.float32(WHITE / max(high - low, 1e-6))
     height, width = grey.shape[1:]

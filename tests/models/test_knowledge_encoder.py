@@ -133,7 +133,7 @@ def test_one_batch_is_learned_by_heart(encoder: KnowledgeEncoder) -> None:
 
 def test_texts_are_the_classes_of_radnet(encoder: KnowledgeEncoder) -> None:
     vit = SliceViTConfig(image_px=16, patch_px=16, width=8, layers=1, heads=1, feed_forward=8)
-    network = build("radnet", classes=3, knowledge_dim=16, vit=vit).eval()
+    network = build("radnet", n_classes=3, knowledge_dim=16, vit=vit).eval()
     names = encoder.embed([diagnosis.name for diagnosis in KNEE])
     images, marks = torch.rand(1, 1, 2, 16, 16), torch.ones(1, 1, 2, dtype=torch.bool)
     with torch.inference_mode():

@@ -61,8 +61,8 @@ def one_thread() -> Iterator[None]:
     ("variant", "config"),
     [
         ("early_5569", {}),
-        ("early_931", {"classes": 931}),
-        ("late_931", {"classes": 931, "fuse": "late"}),
+        ("early_931", {"n_classes": 931}),
+        ("late_931", {"n_classes": 931, "fuse": "late"}),
     ],
 )
 def test_state_dict_is_that_of_the_reference(shared: Path, variant: str, config: dict) -> None:
@@ -107,7 +107,7 @@ def test_slices_are_encoded_as_by_the_reference_padding_too(
 
 
 def test_late_fusion_equals_the_reference(golden: Mapping[str, np.ndarray]) -> None:
-    network = fill(build("radnet", classes=931, fuse="late"))
+    network = fill(build("radnet", n_classes=931, fuse="late"))
     seed, cases, side_px = golden["late_a/seed_B_size"]
     depths = golden["late_a/depths"][:, None]
     batch = _batch(int(seed), (int(cases), 1, int(side_px)), depths, np.ones_like(depths), 931)
@@ -156,7 +156,7 @@ def test_the_order_of_scans_does_not_matter_and_their_modality_does(early: RadNe
 
 
 def test_gradients_reach_every_parameter_in_use() -> None:
-    network = build("radnet", classes=4)
+    network = build("radnet", n_classes=4)
     images, marks, modalities = _noise(cases=2, scans=2, slices=2, side_px=32)
     output = network(images, marks, modalities)
     keys = torch.zeros(2, 2, dtype=torch.int64)
@@ -167,7 +167,7 @@ def test_gradients_reach_every_parameter_in_use() -> None:
 
 def test_one_batch_is_learned_by_heart() -> None:
     torch.manual_seed(0)
-    network = build("radnet", classes=4, vit=TINY_VIT)
+    network = build("radnet", n_classes=4, vit=TINY_VIT)
     images, marks, modalities = _noise(cases=2, scans=2, slices=2, side_px=32)
     keys = torch.tensor([[0, 1], [1, 0]])
     labels = torch.eye(4)[:2]
@@ -184,7 +184,7 @@ def test_one_batch_is_learned_by_heart() -> None:
 
 
 def test_names_of_classes_replace_their_numbers() -> None:
-    network = build("radnet", classes=5, knowledge_dim=8, vit=TINY_VIT).eval()
+    network = build("radnet", n_classes=5, knowledge_dim=8, vit=TINY_VIT).eval()
     images, marks, modalities = _noise(cases=1, scans=1, slices=2, side_px=32)
     names = torch.nn.functional.normalize(torch.randn(5, 8), dim=1)
     with torch.no_grad():
@@ -198,7 +198,7 @@ def test_names_of_classes_replace_their_numbers() -> None:
 
 
 def test_the_vit_variant_has_the_same_outputs() -> None:
-    network = fill(build("radnet", classes=5, vit=TINY_VIT))
+    network = fill(build("radnet", n_classes=5, vit=TINY_VIT))
     images, marks, modalities = _noise(cases=3, scans=2, slices=3, side_px=32)
     with torch.inference_mode():
         together = network(images, marks, modalities)
@@ -217,7 +217,7 @@ def test_the_vit_variant_has_the_same_outputs() -> None:
     ],
 )
 def test_wrong_shapes_are_refused(config: dict, shape: tuple[int, ...], message: str) -> None:
-    network = build("radnet", classes=2, vit=TINY_VIT, **config).eval()
+    network = build("radnet", n_classes=2, vit=TINY_VIT, **config).eval()
     with pytest.raises(ValueError, match=message):
         network(
             torch.zeros(shape),
