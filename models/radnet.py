@@ -21,6 +21,7 @@ WIDTH = 2048
 DISORDERS = 5569
 ICD10CM_CODES = 931
 MODALITIES = 16  # ids, of which 0 is padding
+SLICES_AT_ONCE = 64  # but in training, by whose batches batch norm goes
 
 
 class RadNetOutput(NamedTuple):
@@ -170,7 +171,9 @@ class RadNet(nn.Module):
             raise ValueError(f"expected at most {MAX_SLICES} slices, got {images.shape[1]}")
         # The reference encodes padded slices too. Nothing attends to them, so that no result
         # changes, but for the statistics of batch norm in training, which are better without them.
-        real = self.encode_slices(images[marks])  # (real slices, 2048)
+        slices = images[marks]  # (real slices, height, width)
+        batches = (slices,) if self.training else slices.split(SLICES_AT_ONCE)
+        real = torch.cat([self.encode_slices(batch) for batch in batches])  # (real slices, 2048)
         features = real.new_zeros(*marks.shape, WIDTH)
         features[marks] = real
         return self.attention1D(features, marks)
