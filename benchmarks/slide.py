@@ -140,14 +140,15 @@ def _write_shorts(file: BinaryIO, values: list[int]) -> int:
 def measure(path: Path, sides: int) -> Measured:
     """Look for tissue, read, encode and stage the patches of one slide; then encode alone."""
     # Heavy libraries are loaded in the measured process only.
+    from tumorbase.ingest.chosen_encoders import encoders_of
     from tumorbase.ingest.item import Context
     from tumorbase.ingest.patches import chosen_patches, patch_grid, read_patches, tissue_fractions
     from tumorbase.ingest.slide_source import open_slide
     from tumorbase.ingest.slide_tissue import look_for_tissue
-    from tumorbase.ingest.slides import patch_encoders, stage_patches
+    from tumorbase.ingest.slides import stage_patches
 
     context = Context(path.parent)
-    (encoder,) = patch_encoders(())
+    (encoder,) = encoders_of(context, "patch")
     ids = {"slide_id": path.stem, "patient_id": "P1"}
     with open_slide(str(path), None) as slide:
         grid = patch_grid(slide, context.patch_mpp, context.patch_px)

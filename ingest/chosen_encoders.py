@@ -1,15 +1,66 @@
-"""Whether a run's choice of encoders includes one."""
+"""Which encoders a run uses: those named, and the built-in ones of each level that none is of."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
-from tumorbase.models.encoders import build_encoder
+from tumorbase.ingest.item import Context
+from tumorbase.models.encoders import (
+    Encoder,
+    Runtime,
+    build_encoder,
+    default_encoder_names,
+    encoder_level,
+)
+from tumorbase.store.errors import MissingWeights
+
+# Modality -> its radiomics; whichever of them is named stands for that of the volume's modality.
+RADIOMICS = {"CT": "radiomics", "MR": "radiomics-mr", "PT": "radiomics-pt"}
 
 
-def is_chosen(default: str, encoders: Sequence[str]) -> bool:
-    """Whether `encoders` name the built-in `default`, or no encoder of its level at all."""
-    if not encoders or default in encoders:
-        return True
-    level = build_encoder(default).spec.level
-    return all(build_encoder(name).spec.level != level for name in encoders)
+def resolve_encoders(named: Sequence[str]) -> tuple[str, ...]:
+    """Names of all encoders of a run: the built-in ones first, in their order.
+
+    Raises:
+        ValueError: there is no encoder of a name.
+    """
+    named_levels = set(map(encoder_level, named))
+    built_in = default_encoder_names()
+    chosen = {*named, *(n for n in built_in if encoder_level(n) not in named_levels)}
+    if not chosen.isdisjoint(RADIOMICS.values()):
+        chosen |= set(RADIOMICS.values())
+    return (*filter(chosen.__contains__, built_in), *sorted(chosen - set(built_in)))
+
+
+def encoder_ids(context: Context) -> dict[str, str]:
+    """Name to id of the run's encoders.
+
+    Raises:
+        MissingWeights: one is a network, and its weights are not found.
+    """
+    try:
+        built = {name: build_encoder(name, context.runtime) for name in context.encoders}
+    except ValueError as error:
+        raise MissingWeights(str(error)) from error
+    return {name: encoder.spec.encoder_id for name, encoder in built.items()}
+
+
+def encoders_of(context: Context, level: str) -> tuple[Encoder, ...]:
+    """The run's encoders of a level, in the order of the run; built once a process.
+
+    Raises:
+        ValueError: the weights of one are not found.
+    """
+    return _built(context.encoders, level, context.runtime)
+
+
+def chosen_encoder(context: Context, name: str) -> Encoder | None:
+    """The encoder of this name if the run uses it."""
+    level = encoder_level(name)
+    return next((e for e in encoders_of(context, level) if e.spec.name == name), None)
+
+
+@lru_cache(maxsize=64)
+def _built(names: tuple[str, ...], level: str, runtime: Runtime) -> tuple[Encoder, ...]:
+    return tuple(build_encoder(name, runtime) for name in names if encoder_level(name) == level)

@@ -1,10 +1,9 @@
-"""Fingerprints: whether an item, read as it would be read now, is already in the store."""
+"""Hashes of content: whether an item, read as it would be read now, is already in the store."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,12 +12,9 @@ from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.store.errors import BadInput
 
 
-def fingerprint_item(
-    item: Item, context: Context, encoder_ids: Sequence[str], pseudonym_key: bytes | None
-) -> str:
-    """SHA-256 over the bytes of the item's files and every setting that changes what they become.
-
-    `encoder_ids` are of all encoders of the run: a new version of one encodes anew.
+def fingerprint_item(item: Item, context: Context, pseudonym_key: bytes | None) -> str:
+    """SHA-256 over the bytes of the item's files and every setting that changes what they become,
+    but for the encoders (`encodings`).
 
     Raises:
         BadInput: a file cannot be read.
@@ -29,7 +25,6 @@ def fingerprint_item(
         item.key,
         item.patient_id,
         dict(item.details),
-        sorted(encoder_ids),
         [context.mpp, context.patch_mpp, context.patch_px, context.min_lesion_mm3],
         context.keep_identity,
         hashlib.sha256(pseudonym_key).hexdigest() if pseudonym_key else None,

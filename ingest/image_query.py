@@ -10,8 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tumorbase.ingest.chosen_encoders import encoder_ids
 from tumorbase.ingest.item import Context, Item, ItemRows, VectorRows
 from tumorbase.ingest.readers import reader_of
+from tumorbase.models.encoders import (
+    POOLED_SUFFIX,
+    Runtime,
+    default_encoder_names,
+    encoder_level,
+)
 from tumorbase.store.errors import BadInput, InvalidRequest
 
 _SLIDE_LEVELS = ("patch", "nucleus", "slide")
@@ -28,7 +35,12 @@ class EncodedImage:
 
 
 def encode_image(
-    image: Path, level: str, encoder: str, mpp: float | None, mask: Path | None
+    image: Path,
+    level: str,
+    encoder: str,
+    mpp: float | None,
+    mask: Path | None,
+    runtime: Runtime | None = None,
 ) -> EncodedImage:
     """The vector of what a file shows at a level.
 
@@ -41,19 +53,22 @@ def encode_image(
         encoder: name of the encoder; empty for the built-in one of the level.
         mpp: micrometres per pixel, for slides and tiles that state none.
         mask: NIfTI on the grid of `image`, for lesions.
+        runtime: of an encoder that is a network.
 
     Raises:
         BadInput: the file cannot be read, or shows nothing of the level.
         InvalidRequest: an image cannot ask at this level, a lesion comes without its mask, or `mpp`
             is not in (0, 1000).
+        MissingWeights: the encoder is a network, and its weights are not found.
     """
     if mpp is not None and not 0 < mpp < 1000:
         raise InvalidRequest(f"mpp must be in (0, 1000) micrometres per pixel, got {mpp}")
     item = _item(image, level, mask)
     with tempfile.TemporaryDirectory() as staging:
-        context = Context(Path(staging), encoders=(encoder,) if encoder else (), mpp=mpp)
+        context = Context(Path(staging), _asked(level, encoder), runtime or Runtime(), mpp)
+        encoder_ids(context)
         rows = reader_of(item.kind)(item, context)
-        vectors = _of_level(rows, level, encoder, image)
+        vectors = _of_level(rows, level, image)
         with pa.ipc.open_stream(vectors.path) as reader:
             table = reader.read_all()
     if table.num_rows == 0:
@@ -61,6 +76,17 @@ def encode_image(
     row = table.slice(_place(table, rows, level), 1)
     vector = row["vector"].combine_chunks().flatten().to_numpy().astype(np.float32)
     return EncodedImage(vectors.spec.encoder_id, vector)
+
+
+def _asked(level: str, encoder: str) -> tuple[str, ...]:
+    """The encoder named, else the built-in ones of the level; a slide's vector is of patches."""
+    wanted = "patch" if level == "slide" else level
+    if not encoder:
+        return tuple(name for name in default_encoder_names() if encoder_level(name) == wanted)
+    name = encoder.removesuffix(POOLED_SUFFIX)
+    if encoder_level(name) not in (level, wanted):
+        raise InvalidRequest(f"encoder {encoder!r} does not encode a {level}")
+    return (name,)
 
 
 def _item(image: Path, level: str, mask: Path | None) -> Item:
@@ -75,14 +101,11 @@ def _item(image: Path, level: str, mask: Path | None) -> Item:
     raise InvalidRequest(f"an image can ask for a lesion, patch, nucleus or slide, got {level!r}")
 
 
-def _of_level(rows: ItemRows, level: str, encoder: str, image: Path) -> VectorRows:
+def _of_level(rows: ItemRows, level: str, image: Path) -> VectorRows:
     staged = [vectors for vectors in rows.vectors if vectors.spec.level == level]
-    named = [v for v in staged if encoder in ("", v.spec.name, v.spec.encoder_id)]
     if not staged:
         raise BadInput(str(image), f"shows no {level} to ask about")
-    if not named:
-        raise InvalidRequest(f"encoder {encoder!r} does not encode a {level}")
-    return min(named, key=lambda vectors: vectors.spec.name == _LAST_CHOICE)
+    return min(staged, key=lambda vectors: vectors.spec.name == _LAST_CHOICE)
 
 
 def _place(table: pa.Table, rows: ItemRows, level: str) -> int:

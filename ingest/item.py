@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tumorbase.models.encoders import EncoderSpec
+from tumorbase.models.encoders import EncoderSpec, Runtime, default_encoder_names
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,13 @@ class Context:
     """
 
     staging: Path
-    encoders: tuple[str, ...] = ()  # empty: the built-in encoders of each level
+    encoders: tuple[str, ...] = field(  # all that the run uses, by name
+        default_factory=lambda: tuple(default_encoder_names())
+    )
+    runtime: Runtime = field(default_factory=Runtime)  # of those that are networks
     mpp: float | None = None  # for slides and tiles that state none
     patch_mpp: float = 0.5
     patch_px: int = 256
     min_lesion_mm3: float = 10.0
     known_patients: frozenset[str] | None = None
     keep_identity: bool = False  # DICOM identifying attributes, kept only when asked for
-    device: str = "auto"

@@ -19,12 +19,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
-from tumorbase.ingest.chosen_encoders import is_chosen
+from tumorbase.ingest.chosen_encoders import chosen_encoder
 from tumorbase.ingest.deeplesion_types import UNKNOWN, region_of_type
 from tumorbase.ingest.item import Context, Item, ItemRows, Plan, Rejected
 from tumorbase.ingest.metadata_rows import metadata_rows
 from tumorbase.ingest.staging import stage, vector_batch
-from tumorbase.models.encoders import build_encoder
 from tumorbase.models.lesion_crop import LesionCrop
 from tumorbase.store.errors import BadInput
 
@@ -98,8 +97,8 @@ def read_key_slice(item: Item, context: Context) -> ItemRows:
         "lesion": metadata_rows("lesion", lesions),
     }
     rows = ItemRows(tables)
-    if boxes and is_chosen(ENCODER, context.encoders):
-        encoder = build_encoder(ENCODER)
+    encoder = chosen_encoder(context, ENCODER)
+    if boxes and encoder:
         vectors = encoder.encode([crop_lesion(image_hu, box) for box in boxes])
         ids = {name: lesions[name] for name in ("lesion_id", "patient_id")}
         batch = vector_batch(encoder.spec, ids, vectors)

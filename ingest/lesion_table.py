@@ -6,13 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tumorbase.ingest.chosen_encoders import is_chosen
+from tumorbase.ingest.chosen_encoders import chosen_encoder
 from tumorbase.ingest.csv_table import read_csv_table
 from tumorbase.ingest.item import Context, Item, ItemRows, VectorRows
 from tumorbase.ingest.metadata_rows import metadata_rows, unique_rows
 from tumorbase.ingest.row_checks import LARGEST_MEASURE, RowChecks
 from tumorbase.ingest.staging import stage, vector_batch
-from tumorbase.models.encoders import build_encoder
 from tumorbase.models.lesion_crop import LesionMeasure
 
 COLUMNS = (
@@ -67,9 +66,9 @@ def measurement_vectors(lesions: pa.Table, context: Context) -> list[VectorRows]
     """
     is_gone = pc.or_kleene(*(pc.equal(lesions[n], 0) for n in ("long_axis_mm", "short_axis_mm")))
     lesions = lesions.filter(pc.invert(is_gone.fill_null(False)))
-    if lesions.num_rows == 0 or not is_chosen(ENCODER, context.encoders):
+    encoder = chosen_encoder(context, ENCODER)
+    if lesions.num_rows == 0 or not encoder:
         return []
-    encoder = build_encoder(ENCODER)
     names = ("x_mm", "y_mm", "z_mm", "long_axis_mm", "short_axis_mm")
     measured = [lesions[name].fill_null(np.nan).to_pylist() for name in names]
     vectors = encoder.encode([LesionMeasure(*values) for values in zip(*measured, strict=True)])

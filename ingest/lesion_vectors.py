@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from time import perf_counter
 
 import numpy as np
 import pyarrow as pa
 from scipy import ndimage
 
+from tumorbase.ingest.chosen_encoders import RADIOMICS, encoders_of
 from tumorbase.ingest.item import Context, VectorRows
 from tumorbase.ingest.mask_lesions import MaskLesion
 from tumorbase.ingest.staging import stage, vector_batch
 from tumorbase.ingest.volume import Volume
-from tumorbase.models.encoders import Encoder, build_encoder
+from tumorbase.models.encoders import Encoder
 from tumorbase.models.lesion_crop import LesionCrop, LesionMeasure
 
-DEFAULT_ENCODERS = ("radiomics", "measurement")
-_RADIOMICS = {"CT": "radiomics", "MR": "radiomics-mr", "PT": "radiomics-pt"}  # of a modality
 MARGIN_MM = 10.0
 BODY_HU = -500.0
 BODY_STEP_MM = 4.0  # the body's box is looked for on about this grid; its error is a step at most
@@ -34,7 +32,7 @@ def encode_lesions(
         lesions: in the order of `rows`, their rows of `METADATA["lesion"]`.
         rows: where position and axes are read from.
         modality: DICOM modality of the volume.
-        context: names the encoders; where it names none of lesions, `DEFAULT_ENCODERS`.
+        context: names the encoders.
 
     Returns:
         The vectors, and {"resample": seconds of cutting, "encode": seconds of encoding}.
@@ -45,7 +43,7 @@ def encode_lesions(
     cut_at = perf_counter()
     ids = {"lesion_id": rows["lesion_id"], "patient_id": rows["patient_id"]}
     staged = []
-    for encoder in lesion_encoders(context.encoders, modality):
+    for encoder in _encoders(context, modality):
         inputs = _measures(rows) if encoder.spec.name == "measurement" else crops
         vectors = encoder.encode(inputs)
         batch = vector_batch(encoder.spec, ids, vectors)
@@ -53,18 +51,11 @@ def encode_lesions(
     return staged, {"resample": cut_at - started, "encode": perf_counter() - cut_at}
 
 
-@lru_cache(maxsize=4)
-def lesion_encoders(names: tuple[str, ...], modality: str) -> tuple[Encoder, ...]:
-    """The encoders of lesions among `names`, or the default ones; built once a process.
-
-    Whichever modality's radiomics is named, it stands for that of the volume's modality.
-    """
-    of_lesions = [name for name in names if build_encoder(name).spec.level == "lesion"]
-    fitting = [
-        _RADIOMICS[modality] if name in _RADIOMICS.values() else name
-        for name in of_lesions or DEFAULT_ENCODERS
-    ]
-    return tuple(map(build_encoder, dict.fromkeys(fitting)))
+def _encoders(context: Context, modality: str) -> list[Encoder]:
+    """The run's encoders of lesions that suit volumes of the modality."""
+    others = {name for name in RADIOMICS.values() if name != RADIOMICS[modality]}
+    others.add("radiomics-2d")  # of key slices
+    return [e for e in encoders_of(context, "lesion") if e.spec.name not in others]
 
 
 def body_box(volume: Volume, modality: str) -> tuple[np.ndarray, np.ndarray]:

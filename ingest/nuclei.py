@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tumorbase.ingest.chosen_encoders import encoders_of
 from tumorbase.ingest.item import Context, Item, ItemRows, Plan
 from tumorbase.ingest.metadata_rows import metadata_rows
 from tumorbase.ingest.nucleus_rows import (
@@ -20,7 +21,6 @@ from tumorbase.ingest.nucleus_rows import (
     Nuclei,
     measured_contours,
     nucleus_batch,
-    nucleus_encoders,
 )
 from tumorbase.ingest.staging import stage
 from tumorbase.models.encoders import Encoder
@@ -100,7 +100,7 @@ def read_nuclei(item: Item, context: Context) -> ItemRows:
     }
     rows.vectors = [
         stage(context, encoder.spec, _batches(found, mpp, encoder, ids))
-        for encoder in nucleus_encoders(context.encoders)
+        for encoder in encoders_of(context, "nucleus")
     ]
     rows.seconds = {"read": read_at - started, "encode": perf_counter() - read_at}
     return rows

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 
 from tumorbase.ingest.staging import vector_batch
-from tumorbase.models.encoders import Encoder, build_encoder
+from tumorbase.models.encoders import Encoder
 from tumorbase.models.nucleus_shape import (
     FEATURES,
     NucleusMeasures,
@@ -20,7 +19,6 @@ from tumorbase.models.nucleus_shape import (
     measure,
 )
 
-DEFAULT_ENCODERS = ("nucleus-shape",)
 CANVAS_PX = 4_000_000  # pixels of the label canvas on which contours are drawn at once
 
 
@@ -50,14 +48,6 @@ class Contours:
 
     points: np.ndarray
     lengths: np.ndarray
-
-
-@lru_cache(maxsize=4)
-def nucleus_encoders(names: tuple[str, ...]) -> tuple[Encoder, ...]:
-    """The encoders of nuclei among `names`, or the default one; built once a process."""
-    named = tuple(map(build_encoder, names))
-    chosen = tuple(encoder for encoder in named if encoder.spec.level == "nucleus")
-    return chosen or tuple(map(build_encoder, DEFAULT_ENCODERS))
 
 
 def nucleus_batch(

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import time
 import uuid
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 
+from tumorbase.ingest.chosen_encoders import encoder_ids, resolve_encoders
 from tumorbase.ingest.claims import CLAIMED, Claims
+from tumorbase.ingest.encodings import ENCODED_LEVELS, Encoded, encoded_items, further_key
 from tumorbase.ingest.fingerprint import fingerprint_item, fingerprint_rows
 from tumorbase.ingest.item import Context, Item, ItemRows, Rejected, VectorRows
 from tumorbase.ingest.planning import plan
 from tumorbase.ingest.pseudonyms import pseudonym
-from tumorbase.ingest.worker import prepare_worker, read_item
-from tumorbase.models.encoders import ENCODERS, build_encoder, encoder_names
+from tumorbase.ingest.reading import Pending, read_pending
+from tumorbase.models.encoders import (
+    POOLED_SUFFIX,
+    Runtime,
+    encoder_level,
+    encoder_names,
+    find_entry,
+    is_known,
+)
 from tumorbase.store.commit import CommitContent, StagedVectors
 from tumorbase.store.encoder_row import StoredEncoder
-from tumorbase.store.errors import BadInput, InvalidRequest, WorkerDied
+from tumorbase.store.errors import BadInput, InvalidRequest
 from tumorbase.store.store import Store
 
 # What a run counts, and the table or level that it counts.
@@ -52,7 +57,9 @@ class IngestOptions:
     source: str | None = None
     encoders: tuple[str, ...] = ()
     workers: int | None = None
-    device: str = "auto"
+    device: str = "auto"  # of encoders that are networks
+    weights: Path | None = None  # folder with theirs
+    is_compiled: bool = False  # whether torch.compile prepares them
     mpp: float | None = None
     patch_mpp: float = 0.5
     patch_px: int = 256
@@ -114,8 +121,11 @@ def ingest(
         run.context = _know_stored_patients(store, context)
         run.quarantine(planned.rejected)
         pending = run.pending(planned.items, progress)
-        for item, fingerprint, rows in run.read(pending, is_cancelled):
-            run.finish(item, fingerprint, rows, progress)
+        workers = options.workers or os.cpu_count() or 1
+        for each, rows in read_pending(pending, workers, options.pseudonym_key):
+            run.finish(each, rows, progress)
+            if is_cancelled():
+                break
         run.commit(progress)
     finally:
         shutil.rmtree(run.context.staging, ignore_errors=True)
@@ -132,19 +142,18 @@ class _Run:
         self.run_id = f"{self.started_at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
         self.context = Context(
             staging=store.staging(self.run_id),
-            encoders=options.encoders,
+            encoders=resolve_encoders(options.encoders),
+            runtime=_runtime(options),
             mpp=options.mpp,
             patch_mpp=options.patch_mpp,
             patch_px=options.patch_px,
             min_lesion_mm3=options.min_lesion_mm3,
             keep_identity=options.keep_identity,
-            device=options.device,
         )
         self._clock = time.perf_counter()
-        names = options.encoders or tuple(ENCODERS)
-        self._encoder_ids = [build_encoder(name).spec.encoder_id for name in names]
+        self._encoder_ids = encoder_ids(self.context)
         self._before = store.counts(store.view())
-        self._known = store.fingerprints()
+        self._known = encoded_items(store.fingerprints())
         owners = {table: store.owners(table) for table in CLAIMED}
         self._claims = Claims(store.item_paths(), owners)
         self._rejected: list[Rejected] = []
@@ -162,8 +171,8 @@ class _Run:
 
     def pending(
         self, items: Sequence[Item], progress: Callable[[Progress], None]
-    ) -> Iterator[tuple[Item, str]]:
-        """Items that are not in the store as they are now, with their fingerprints."""
+    ) -> Iterator[Pending]:
+        """Items that are not in the store as they are now, or lack an encoder of the run."""
         self._total = len(items)
         first_path: dict[str, str] = {}
         for item in items:
@@ -173,107 +182,84 @@ class _Run:
                 continue
             first_path[item.key] = item.path
             try:
-                fingerprint = fingerprint_item(
-                    item, self.context, self._encoder_ids, self.options.pseudonym_key
-                )
+                content = fingerprint_item(item, self.context, self.options.pseudonym_key)
             except BadInput as error:
                 self._refuse(error, item, progress)
                 continue
-            if self._known.get(self._stored_key(item)) == fingerprint:
+            missing = self._missing(item, content)
+            if missing is None:
+                yield Pending(item, content, self.context)
+            elif missing:
+                yield Pending(item, content, replace(self.context, encoders=missing))
+            else:
                 self._unchanged += 1
                 self._report(item, "unchanged", progress)
-            else:
-                yield item, fingerprint
-
-    def read(
-        self, pending: Iterator[tuple[Item, str]], is_cancelled: Callable[[], bool]
-    ) -> Iterator[tuple[Item, str, ItemRows | BadInput]]:
-        """Rows of the items, in their order; read ahead in worker processes where that pays.
-
-        Raises:
-            WorkerDied: a worker process was killed, most likely for want of memory.
-        """
-        workers = self.options.workers or os.cpu_count() or 1
-        first = _take(pending, 2)
-        items = chain(first, pending)
-        # One item has nothing to be read beside: spare the processes' start.
-        read = self._read_here(items) if workers == 1 or len(first) < 2 else None
-        for rows in read or self._read_in_workers(items, workers):
-            yield rows
-            if is_cancelled():
-                return
-
-    def _read_here(
-        self, items: Iterator[tuple[Item, str]]
-    ) -> Iterator[tuple[Item, str, ItemRows | BadInput]]:
-        for item, fingerprint in items:
-            yield item, fingerprint, read_item(item, self.context, self.options.pseudonym_key)
-
-    def _read_in_workers(
-        self, items: Iterator[tuple[Item, str]], workers: int
-    ) -> Iterator[tuple[Item, str, ItemRows | BadInput]]:
-        key = self.options.pseudonym_key
-        # grpc and lancedb do not survive a fork.
-        spawn = multiprocessing.get_context("spawn")
-        running: deque[tuple[Item, str, Future[ItemRows | BadInput]]] = deque()
-        with ProcessPoolExecutor(workers, spawn, initializer=prepare_worker) as pool:
-            try:
-                while True:
-                    for item, fingerprint in _take(items, 2 * workers - len(running)):
-                        future = pool.submit(read_item, item, self.context, key)
-                        running.append((item, fingerprint, future))
-                    if not running:
-                        return
-                    item, fingerprint, future = running.popleft()
-                    yield item, fingerprint, future.result()
-            except BrokenProcessPool as error:
-                raise WorkerDied(
-                    f"a worker process died at {item.path} or soon after it, perhaps for want of "
-                    "memory; what is committed stays, and the next run goes on from there "
-                    "(try --workers 1)"
-                ) from error
-            finally:
-                pool.shutdown(cancel_futures=True)
 
     def finish(
-        self,
-        item: Item,
-        fingerprint: str,
-        rows: ItemRows | BadInput,
-        progress: Callable[[Progress], None],
+        self, pending: Pending, rows: ItemRows | BadInput, progress: Callable[[Progress], None]
     ) -> None:
         """Put an item's rows with those to commit, and commit once enough came together.
 
         Or quarantine it, or find that nothing changed.
         """
+        item = pending.item
         if isinstance(rows, BadInput):
             self._refuse(rows, item, progress)
             return
         self._rejected.extend(rows.rejected)
         for step, seconds in rows.seconds.items():
             self._timings[step] += seconds
-        fingerprint = fingerprint_rows(fingerprint, rows)
-        key = self._stored_key(item)
-        if self._known.get(key) == fingerprint:
+        content = fingerprint_rows(pending.content, rows)
+        missing = self._missing(item, content)
+        if missing == ():
             self._unchanged += 1
             self._report(item, "unchanged", progress)
             _unlink(vectors.path for vectors in rows.vectors)
             return
-        try:
-            self._claims.claim(key, item.path, rows.tables)
-        except BadInput as error:
-            self._refuse(error, item, progress)
-            _unlink(vectors.path for vectors in rows.vectors)
-            return
-        path = "" if self.options.pseudonym_key else item.path
-        vectors = tuple(_staged(vectors) for vectors in rows.vectors)
-        content = CommitContent(
-            key, item.kind, path, fingerprint, self.run_id, rows.tables, vectors
-        )
-        self._ready.append((item, content))
+        key, names = self._stored_key(item), missing or self._wanted(item)
+        if missing is None:
+            try:
+                self._claims.claim(key, item.path, rows.tables)
+            except BadInput as error:
+                self._refuse(error, item, progress)
+                _unlink(vectors.path for vectors in rows.vectors)
+                return
+        else:
+            rows = _vectors_of(names, rows)
+            key = further_key(key, map(self._encoder_ids.__getitem__, names))
+        self._ready.append((item, self._content(item, key, content, names, rows)))
         self._ready_seconds += sum(rows.seconds.values())
         if self._ready_seconds >= COMMIT_AFTER_SECONDS:
             self.commit(progress)
+
+    def _wanted(self, item: Item) -> tuple[str, ...]:
+        """The run's encoders that an item of this kind is given to."""
+        levels = ENCODED_LEVELS.get(item.kind, ())
+        return tuple(n for n in self.context.encoders if encoder_level(n) in levels)
+
+    def _missing(self, item: Item, content: str) -> tuple[str, ...] | None:
+        """Encoders of the run that have not seen the item, which is in the store; None if it is not
+        there with this content.
+        """
+        known = self._known.get(self._stored_key(item))
+        if known is None or known.content != content:
+            return None
+        wanted = self._wanted(item)
+        return tuple(n for n in wanted if self._encoder_ids[n] not in known.encoder_ids)
+
+    def _content(
+        self, item: Item, key: str, content: str, encoders: Sequence[str], rows: ItemRows
+    ) -> CommitContent:
+        ids = frozenset(self._encoder_ids[name] for name in encoders)
+        return CommitContent(
+            key,
+            item.kind,
+            "" if self.options.pseudonym_key else item.path,
+            Encoded(content, ids).fingerprint,
+            self.run_id,
+            rows.tables,
+            tuple(_staged(vectors) for vectors in rows.vectors),
+        )
 
     def commit(self, progress: Callable[[Progress], None]) -> None:
         """Commit all items that are ready; only then are they reported as done."""
@@ -335,20 +321,37 @@ def _check(paths: Sequence[Path], options: IngestOptions) -> None:
         raise InvalidRequest(
             f"patch mpp must be in (0, 1000) micrometres per pixel, got {options.patch_mpp}"
         )
-    if options.device == "cuda" and not _has_cuda():
-        raise InvalidRequest("device cuda was asked for, and no CUDA device is usable here")
     if options.workers is not None and options.workers < 1:
         raise InvalidRequest(f"workers must be at least 1, got {options.workers}")
-    unknown = sorted(set(options.encoders) - set(encoder_names()))
-    if unknown:
+    unknown = next((name for name in options.encoders if not is_known(name)), None)
+    if unknown is not None:
         known = ", ".join(encoder_names())
-        raise InvalidRequest(f"encoder must be one of {known}, got {unknown[0]!r}")
+        raise InvalidRequest(f"encoder must be one of {known}, got {unknown!r}")
 
 
-def _has_cuda() -> bool:
-    import torch  # takes seconds, and only this question needs it
+def _runtime(options: IngestOptions) -> Runtime:
+    """Where the run's networks compute.
 
-    return torch.cuda.is_available()
+    Raises:
+        InvalidRequest: the device is not there.
+    """
+    is_network = any((entry := find_entry(n)) and entry.weights for n in options.encoders)
+    if options.device == "cpu" or (options.device == "auto" and not is_network):
+        return Runtime(weights=options.weights, is_compiled=options.is_compiled)
+    from tumorbase.models.inference import resolve_device  # torch takes seconds
+
+    try:
+        device = resolve_device(options.device)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
+    return Runtime(device, options.weights, options.is_compiled)
+
+
+def _vectors_of(encoders: Sequence[str], rows: ItemRows) -> ItemRows:
+    """The vectors alone that these encoders made, and what was pooled from them."""
+    added = [v for v in rows.vectors if v.spec.name.removesuffix(POOLED_SUFFIX) in encoders]
+    _unlink(vectors.path for vectors in rows.vectors if vectors not in added)
+    return ItemRows(vectors=added, seconds=rows.seconds)
 
 
 def _know_stored_patients(store: Store, context: Context) -> Context:
@@ -361,10 +364,6 @@ def _know_stored_patients(store: Store, context: Context) -> Context:
 def _unlink(files: Iterable[str | Path]) -> None:
     for file in files:
         Path(file).unlink()
-
-
-def _take(pending: Iterator[tuple[Item, str]], count: int) -> list[tuple[Item, str]]:
-    return [entry for _, entry in zip(range(count), pending, strict=False)]
 
 
 def _staged(vectors: VectorRows) -> StagedVectors:

@@ -10,8 +10,9 @@ from time import perf_counter
 import numpy as np
 import pyarrow as pa
 
+from tumorbase.ingest.chosen_encoders import encoders_of
 from tumorbase.ingest.item import Context, VectorRows
-from tumorbase.ingest.nucleus_rows import Nuclei, nucleus_batch, nucleus_encoders, selected
+from tumorbase.ingest.nucleus_rows import Nuclei, nucleus_batch, selected
 from tumorbase.ingest.patches import SAME_MPP, ahead
 from tumorbase.ingest.slide_source import SlideSource, best_level, read_scaled
 from tumorbase.ingest.slide_tissue import Tissue
@@ -59,7 +60,7 @@ def stage_slide_nuclei(
     """
     if slide.mpp > MAX_MPP:
         return []
-    encoders = nucleus_encoders(context.encoders)
+    encoders = encoders_of(context, "nucleus")
     is_finer = slide.mpp * (1 + SAME_MPP) < WANTED_MPP
     downsample = WANTED_MPP / slide.mpp if is_finer else 1.0
 

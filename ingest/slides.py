@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from time import perf_counter
 from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 
+from tumorbase.ingest.chosen_encoders import encoders_of
 from tumorbase.ingest.item import Context, Item, ItemRows, VectorRows
 from tumorbase.ingest.metadata_rows import metadata_rows
 from tumorbase.ingest.patches import (
@@ -24,13 +24,11 @@ from tumorbase.ingest.slide_plan import plan_slides
 from tumorbase.ingest.slide_source import SlideSource, open_slide
 from tumorbase.ingest.slide_tissue import Tissue, look_for_tissue
 from tumorbase.ingest.staging import stage, vector_batch
-from tumorbase.models.encoders import Encoder, build_encoder
+from tumorbase.models.encoders import Encoder
 from tumorbase.models.pooling import RunningMoments, slide_spec
 from tumorbase.store.errors import BadInput
 
 __all__ = ["plan_slides", "read_slide"]
-
-DEFAULT_ENCODERS = ("stain-texture",)
 
 
 def read_slide(item: Item, context: Context) -> ItemRows:
@@ -53,7 +51,7 @@ def read_slide(item: Item, context: Context) -> ItemRows:
         seconds = {"read": perf_counter() - started, "encode": 0.0}
         rows.tables = _tables(slide, tissue, ids)
         grid = patch_grid(slide, context.patch_mpp, context.patch_px)
-        for encoder in patch_encoders(context.encoders):
+        for encoder in encoders_of(context, "patch"):
             rows.vectors += stage_patches(slide, grid, tissue, encoder, ids, context, seconds)
         if not item.details.get("has_imported_nuclei"):
             begun, encoded = perf_counter(), seconds["encode"]
@@ -61,14 +59,6 @@ def read_slide(item: Item, context: Context) -> ItemRows:
             seconds["read"] += perf_counter() - begun - (seconds["encode"] - encoded)
     rows.seconds = seconds
     return rows
-
-
-@lru_cache(maxsize=4)
-def patch_encoders(names: tuple[str, ...]) -> tuple[Encoder, ...]:
-    """The encoders of patches among `names`, or the default one; built once a process."""
-    named = tuple(map(build_encoder, names))
-    chosen = tuple(encoder for encoder in named if encoder.spec.level == "patch")
-    return chosen or tuple(map(build_encoder, DEFAULT_ENCODERS))
 
 
 def _tables(slide: SlideSource, tissue: Tissue, ids: dict[str, str]) -> dict[str, pa.Table]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -60,45 +61,113 @@ class Encoder(Protocol):
         ...
 
 
-# name -> (module, factory); the module is imported when the encoder is first asked for.
-ENCODERS: dict[str, tuple[str, str]] = {
-    "radiomics": ("tumorbase.models.lesion_radiomics", "LesionRadiomics"),
-    "radiomics-mr": ("tumorbase.models.lesion_radiomics", "mr_radiomics"),
-    "radiomics-pt": ("tumorbase.models.lesion_radiomics", "pt_radiomics"),
-    "radiomics-2d": ("tumorbase.models.lesion_radiomics", "KeySliceRadiomics"),
-    "measurement": ("tumorbase.models.lesion_measurement", "LesionMeasurement"),
-    "stain-texture": ("tumorbase.models.stain_texture", "StainTexture"),
-    "nucleus-shape": ("tumorbase.models.nucleus_shape", "NucleusShape"),
+@dataclass(frozen=True)
+class Runtime:
+    """Where networks run and find their weights: what the encoders that are networks are told.
+
+    `remote` runs a batch through the network of an encoder in another process, the one that has
+    the GPU; without it the network is loaded here.
+    """
+
+    device: str = "cpu"  # or "cuda"
+    weights: Path | None = None  # folder; else $TUMORBASE_WEIGHTS, else the hub
+    is_compiled: bool = False
+    remote: Callable[..., np.ndarray] | None = None  # (encoder's name, *inputs) -> outputs
+
+
+@dataclass(frozen=True)
+class EncoderEntry:
+    """A listed encoder. `factory` is "module:callable"; the module is imported when it is built.
+
+    Encoders with `weights` are networks: their factory takes the encoder's name and a `Runtime`.
+    That of the others takes nothing. The weights are names of `published.describe`.
+    """
+
+    level: str
+    factory: str
+    weights: tuple[str, ...] = ()
+
+
+ENCODERS: dict[str, EncoderEntry] = {
+    "radiomics": EncoderEntry("lesion", "tumorbase.models.lesion_radiomics:LesionRadiomics"),
+    "radiomics-mr": EncoderEntry("lesion", "tumorbase.models.lesion_radiomics:mr_radiomics"),
+    "radiomics-pt": EncoderEntry("lesion", "tumorbase.models.lesion_radiomics:pt_radiomics"),
+    "radiomics-2d": EncoderEntry("lesion", "tumorbase.models.lesion_radiomics:KeySliceRadiomics"),
+    "measurement": EncoderEntry("lesion", "tumorbase.models.lesion_measurement:LesionMeasurement"),
+    "stain-texture": EncoderEntry("patch", "tumorbase.models.stain_texture:StainTexture"),
+    "nucleus-shape": EncoderEntry("nucleus", "tumorbase.models.nucleus_shape:NucleusShape"),
 }
 
+# Networks of other libraries by their own names, each the prefix and then the name.
+FAMILIES: dict[str, EncoderEntry] = {}
 
 # Made where they are used, from a store's own profiles, or by pooling vectors of other encoders.
 _FITTED = ("gene-signatures", "gene-pca")
 POOLED_SUFFIX = "-pooled"
 
 
+def default_encoder_names() -> list[str]:
+    """Names of the encoders that need no weights: what ingest uses unless told otherwise."""
+    return [name for name, entry in ENCODERS.items() if not entry.weights]
+
+
 def is_installed(name: str) -> bool:
-    """Whether vectors of this encoder can be made here."""
-    return name.removesuffix(POOLED_SUFFIX) in (*_FITTED, *encoder_names())
+    """Whether vectors of this encoder can be made here; a network may still lack its weights."""
+    own = name.removesuffix(POOLED_SUFFIX)
+    return own in _FITTED or is_known(own)
 
 
-def build_encoder(name: str, **config: Any) -> Encoder:
-    """The encoder called `name`: built in, or an entry point of the group `tumorbase.encoders`.
+def encoder_level(name: str) -> str:
+    """The level of an encoder, told without looking for weights.
 
     Raises:
-        ValueError: no encoder has this name; the message lists the names there are.
+        ValueError: no encoder has this name.
     """
-    if name in ENCODERS:
-        module, factory = ENCODERS[name]
-        return getattr(import_module(module), factory)(**config)
-    plugged = {entry.name: entry for entry in entry_points(group="tumorbase.encoders")}
-    if name not in plugged:
-        known = ", ".join(sorted({*ENCODERS, *plugged}))
-        raise ValueError(f"unknown encoder {name!r}; there are {known}")
-    factory_function: Callable[..., Encoder] = plugged[name].load()
-    return factory_function(**config)
+    entry = find_entry(name)
+    return entry.level if entry else _plugged_in(name)().spec.level
+
+
+def build_encoder(name: str, runtime: Runtime | None = None) -> Encoder:
+    """The encoder called `name`: built in, or an entry point of the group `tumorbase.encoders`.
+
+    A network reads its weights when it first encodes.
+
+    Raises:
+        ValueError: no encoder has this name, or its weights are not found.
+    """
+    entry = find_entry(name)
+    if entry is None:
+        return _plugged_in(name)()
+    module, _, factory = entry.factory.partition(":")
+    make: Callable[..., Encoder] = getattr(import_module(module), factory)
+    return make(name, runtime or Runtime()) if entry.weights else make()
+
+
+def find_entry(name: str) -> EncoderEntry | None:
+    """The listed encoder called `name`, else that of the family whose prefix it has, else None."""
+    for prefix, family in FAMILIES.items():
+        if name.startswith(prefix) and name != prefix:
+            return replace(family, weights=(name,))
+    return ENCODERS.get(name)
+
+
+def is_known(name: str) -> bool:
+    """Whether there is an encoder of this name, with or without its weights."""
+    return find_entry(name) is not None or name in _plugged()
 
 
 def encoder_names() -> list[str]:
     """Names of all encoders, built in and plugged in, sorted."""
-    return sorted({*ENCODERS, *(entry.name for entry in entry_points(group="tumorbase.encoders"))})
+    return sorted({*ENCODERS, *_plugged()})
+
+
+def _plugged() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group="tumorbase.encoders")}
+
+
+def _plugged_in(name: str) -> Callable[[], Encoder]:
+    plugged = _plugged()
+    if name not in plugged:
+        raise ValueError(f"unknown encoder {name!r}; there are {', '.join(encoder_names())}")
+    factory: Callable[[], Encoder] = plugged[name].load()
+    return factory

@@ -89,7 +89,7 @@ def _slide_parts(view: View, level: str, as_of: datetime | None) -> pa.RecordBat
     slides = view.sql(f"SELECT slide_id FROM slide WHERE {KNOWN}", as_of=as_of)["slide_id"]
     known = slides.combine_chunks()
     schema = view.vector_schema(encoder)
-    if level == "nucleus":  # its vector is its shape, which the row has already
+    if level == "nucleus" and encoder.feature_names:  # of its shape, which the row has already
         schema = schema.remove(schema.get_field_index("vector"))
     names = ["embedding" if name == "vector" else name for name in schema.names]
 

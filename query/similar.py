@@ -95,7 +95,8 @@ def choose_encoder(view: View, level: str, name: str = "") -> StoredEncoder:
 
 def _encoders(view: View, level: str, name: str) -> list[StoredEncoder]:
     """The one named, else all of the level, the preferred one first; never none."""
-    encoders = sorted(view.encoders(level), key=lambda e: (_preference(e), e.encoder_id))
+    newest_first = reversed(view.encoders(level))
+    encoders = sorted(newest_first, key=lambda e: (_preference(e), e.name))
     if not name and encoders:
         return encoders
     if not name:

@@ -10,6 +10,10 @@ import pyarrow as pa
 
 from tumorbase.store.encoder_row import StoredEncoder
 
+# In the key of a commit that adds vectors to an item: after the item's key. It goes when the item's
+# own commit is superseded.
+FURTHER_ENCODINGS = "#encoders="
+
 
 @dataclass(frozen=True)
 class StagedVectors:
@@ -31,7 +35,7 @@ class StoredModel:
 
 @dataclass(frozen=True)
 class CommitContent:
-    """One item. A visible commit of the same `item_key` is superseded.
+    """One item. A visible commit of the same `item_key` is superseded, and what was added to it.
 
     `fingerprint` covers the content and all that the reader was told: the same again is no news.
     """

@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from tumorbase.store.check import UNREADABLE, CheckReport, Problem, find_problems
-from tumorbase.store.commit import CommitContent, StoredModel
+from tumorbase.store.commit import FURTHER_ENCODINGS, CommitContent, StoredModel
 from tumorbase.store.commit_cache import CommitCache
 from tumorbase.store.disk_errors import is_disk_error
 from tumorbase.store.encoder_row import StoredEncoder
@@ -48,7 +48,7 @@ CACHE_BYTES = 2 * 1024**3
 _LAST_COMMIT = "SELECT coalesce(max(commit_id), 0) FROM main.commits"
 _SUPERSEDE = """
 UPDATE main.commits SET superseded_by = $commit
-WHERE item_key = $item_key AND superseded_by IS NULL
+WHERE (item_key = $item_key OR starts_with(item_key, $further)) AND superseded_by IS NULL
 """
 _INSERT_COMMIT = """
 INSERT INTO main.commits VALUES
@@ -499,7 +499,10 @@ def _insert_commit(
     cursor: duckdb.DuckDBPyConnection, commit_id: int, content: CommitContent
 ) -> None:
     rows = {name: table.num_rows for name, table in content.tables.items()}
-    cursor.execute(_SUPERSEDE, {"commit": commit_id, "item_key": content.item_key})
+    further = content.item_key + FURTHER_ENCODINGS
+    cursor.execute(
+        _SUPERSEDE, {"commit": commit_id, "item_key": content.item_key, "further": further}
+    )
     cursor.execute(
         _INSERT_COMMIT,
         {

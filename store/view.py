@@ -21,13 +21,14 @@ from tumorbase.store.vectors import VectorTables, vector_matrix
 
 T = TypeVar("T")
 
+# Those whose vectors came last are last.
 _ENCODERS = f"""
-SELECT DISTINCT e.* FROM main.encoders e
+SELECT e.* FROM main.encoders e
 JOIN main.commit_vectors USING (encoder_id)
 JOIN main.commits c USING (commit_id)
 WHERE ($level = '' OR e.level = $level) AND commit_vectors.vector_rows > 0
   AND {IS_VISIBLE}
-ORDER BY e.level, e.name, e.encoder_id
+GROUP BY ALL ORDER BY max(commit_id), e.level, e.encoder_id
 """
 _STATISTICS = f"""
 SELECT v.vector_rows, v.mean, v.squared_deviations FROM main.commit_vectors v
@@ -97,7 +98,9 @@ class View:
         return self._cache.get((self.commit_id, name), load)
 
     def encoders(self, level: str = "") -> list[StoredEncoder]:
-        """Encoders of which vectors are visible, of one level or of all."""
+        """Encoders of which vectors are visible, of one level or of all, in the order in which
+        vectors of them came last.
+        """
         return list(self.remembered(("encoders", level), lambda: self._encoders(level)))
 
     def _encoders(self, level: str) -> list[StoredEncoder]:
@@ -109,8 +112,13 @@ class View:
             for row in rows
         ]
 
+    def newest_encoders(self, level: str) -> list[StoredEncoder]:
+        """Encoders of a level, of each name that whose vectors came last."""
+        return list({encoder.name: encoder for encoder in self.encoders(level)}.values())
+
     def encoder(self, level: str, name: str) -> StoredEncoder:
-        """The newest-version encoder of a level by its name or its id.
+        """The encoder of a level by its name or its id: of several versions or weights, that whose
+        vectors came last.
 
         Raises:
             NotFound: no visible vector of this level is of such an encoder.
@@ -118,7 +126,7 @@ class View:
         named = [e for e in self.encoders(level) if name in (e.name, e.encoder_id)]
         if not named:
             raise NotFound(f"{level} encoder", name)
-        return max(named, key=lambda encoder: (encoder.version, encoder.encoder_id))
+        return named[-1]
 
     def statistics(self, encoder: StoredEncoder) -> VectorStatistics:
         """The cohort statistics of an encoder's visible vectors.

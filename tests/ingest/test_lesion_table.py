@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tumorbase.ingest.chosen_encoders import resolve_encoders
 from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.ingest.lesion_table import read_lesions_table
 from tumorbase.store.errors import BadInput
@@ -22,7 +23,8 @@ def read(tmp_path: Path, text: str, encoders: tuple[str, ...] = ()) -> ItemRows:
     """The rows of a lesions.csv with this text."""
     path = tmp_path / "lesions.csv"
     path.write_text(text)
-    context = Context(tmp_path, encoders, known_patients=frozenset({"P1", "P2"}))
+    resolved = resolve_encoders(encoders)
+    context = Context(tmp_path, resolved, known_patients=frozenset({"P1", "P2"}))
     item = Item("lesions_table", "table:c/lesions.csv", str(path), (str(path),))
     return read_lesions_table(item, context)
 

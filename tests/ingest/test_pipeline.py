@@ -9,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import psutil
 import pytest
 
-from tumorbase.ingest import pipeline
+from tumorbase.ingest import chosen_encoders, pipeline
 from tumorbase.ingest.pipeline import IngestOptions, IngestSummary, Progress, ingest
 from tumorbase.models import lesion_measurement
 from tumorbase.store.errors import InvalidRequest, WorkerDied
@@ -21,6 +20,7 @@ from tumorbase.store.schema import METADATA
 from tumorbase.store.store import METADATA_FILE, Store
 
 OPTIONS = IngestOptions(workers=1, mpp=0.5)
+OLD_MEASUREMENT = lesion_measurement.LesionMeasurement
 
 
 @pytest.fixture
@@ -229,24 +229,65 @@ def test_only_the_encoder_asked_for_encodes_its_level(store, small_cohort):
     assert len(store.view().vectors(store.view().encoder("lesion", "measurement")).raw) == 15
 
 
-def test_a_new_version_of_an_encoder_encodes_anew(store, tables, monkeypatch):
-    run(store, tables)
-    old = store.view().encoder("lesion", "measurement")
+@pytest.fixture
+def newer_measurement(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The encoder "measurement" in a version to come."""
     build = lesion_measurement.LesionMeasurement
 
-    def build_newer():
+    def build_newer() -> lesion_measurement.LesionMeasurement:
         encoder = build()
         encoder.spec = replace(encoder.spec, version="99")
         return encoder
 
     monkeypatch.setattr(lesion_measurement, "LesionMeasurement", build_newer)
-    assert run(store, tables).unchanged < 6
+    chosen_encoders._built.cache_clear()
+    yield
+    chosen_encoders._built.cache_clear()
+
+
+def test_a_new_version_of_an_encoder_encodes_beside_the_old(store, tables, newer_measurement):
+    with pytest.MonkeyPatch.context() as before:
+        before.setattr(lesion_measurement, "LesionMeasurement", OLD_MEASUREMENT)
+        run(store, tables)
+        chosen_encoders._built.cache_clear()
+    old = store.view().encoder("lesion", "measurement")
+    lesions = rows(store, "lesion")
+    summary = run(store, tables)
+    assert (summary.committed, summary.unchanged) == (1, 5)  # lesions.csv alone
     view = store.view()
     new = view.encoder("lesion", "measurement")
     assert new.version == "99"
-    assert [e.encoder_id for e in view.encoders("lesion")] == [new.encoder_id]
-    assert old.encoder_id != new.encoder_id
-    assert np.isfinite(view.vectors(new).raw).all()
+    assert {e.encoder_id for e in view.encoders("lesion")} == {new.encoder_id, old.encoder_id}
+    assert len(view.vectors(new).raw) == len(view.vectors(old).raw) == 3
+    assert rows(store, "lesion") == lesions
+    assert store.check().is_clean
+    assert run(store, tables).unchanged == 6
+
+
+def test_what_was_added_to_an_item_goes_with_its_content(store, tables, newer_measurement):
+    with pytest.MonkeyPatch.context() as before:
+        before.setattr(lesion_measurement, "LesionMeasurement", OLD_MEASUREMENT)
+        run(store, tables)
+        chosen_encoders._built.cache_clear()
+    old = store.view().encoder("lesion", "measurement")
+    run(store, tables)
+    append(tables / "lesions.csv", "PAT3-L9,PAT3,S9,2020-02-02,1,2,3,30,20")
+    run(store, tables)
+    view = store.view()
+    assert [e.version for e in view.encoders("lesion")] == ["99"]
+    assert len(view.vectors(view.encoder("lesion", "measurement")).raw) == 4
+    assert len(store.view(store.last_commit() - 1).vectors(old).raw) == 3
+
+
+def test_an_encoder_named_later_is_added_and_nothing_is_encoded_twice(store, small_cohort):
+    run(store, small_cohort, replace(OPTIONS, encoders=("measurement",)))
+    summary = run(store, small_cohort, replace(OPTIONS, encoders=("radiomics",)))
+    assert summary.committed == 7  # six CTs; lesions.csv has no pixels, but is asked once
+    view = store.view()
+    names = {e.name: len(view.vectors(e).raw) for e in view.encoders("lesion")}
+    assert names == {"measurement": 15, "radiomics": 12}
+    again = run(store, small_cohort, replace(OPTIONS, encoders=("radiomics", "measurement")))
+    assert again.committed == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,127 @@
+"""Encoders that are networks: published weights, found by name, loaded when they first encode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from tumorbase.models.checkpoints import load_into, read_state
+from tumorbase.models.encoders import EncoderSpec, Runtime, canonical
+from tumorbase.models.inference import Inference
+from tumorbase.models.networks import build
+from tumorbase.models.published import Weights
+from tumorbase.models.weights import find_weights
+
+Prepare = Callable[[Sequence[Any]], tuple[np.ndarray, ...]]
+
+
+class NetworkEncoder:
+    """Prepares a batch on the processor and runs it through a network, here or in the process that
+    has the GPU. Vectors are of unit length.
+    """
+
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        load: Callable[[], nn.Module],
+        prepare: Prepare,
+        runtime: Runtime,
+        batch_size: int,
+    ) -> None:
+        """An encoder of `spec`.
+
+        Args:
+            spec: what its vectors are bound to.
+            load: makes the network; called once, when it is first needed in this process. The
+                network takes what `prepare` returns and gives (batch, dim).
+            prepare: from a batch of the level's inputs to the network's, each (batch, ...).
+            runtime: where the network runs.
+            batch_size: how many items go through the network at once.
+        """
+        self.spec = spec
+        self._load = load
+        self._prepare = prepare
+        self._runtime = runtime
+        self._batch_size = batch_size
+        self._inference: Inference | None = None
+        self._loading = Lock()
+
+    def encode(self, batch: Sequence[Any]) -> np.ndarray:
+        """Vectors of the batch, float32 (batch, spec.dim), each of length 1.
+
+        Raises:
+            ValueError: an input that the network cannot take; what was expected and what came.
+        """
+        if len(batch) == 0:
+            return np.empty((0, self.spec.dim), dtype=np.float32)
+        vectors = self.run(*self._prepare(batch))
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+
+    def run(self, *inputs: np.ndarray) -> np.ndarray:
+        """The network's bare output of prepared inputs, float32 (batch, ...)."""
+        if self._runtime.remote:
+            return self._runtime.remote(self.spec.name, *inputs)
+        return self._local().run(*inputs)
+
+    def _local(self) -> Inference:
+        """The network, loaded once however many threads ask for it first."""
+        runtime = self._runtime
+        with self._loading:
+            if self._inference is None:
+                self._inference = Inference(
+                    self._load(), runtime.device, self._batch_size, runtime.is_compiled
+                )
+            return self._inference
+
+
+def load_published(weights: Weights, path: Path) -> nn.Module:
+    """The network of these weights, loaded from a file.
+
+    Raises:
+        ValueError: as `checkpoints.read_state` and `checkpoints.load_into`.
+    """
+    network = build(weights.network, **weights.config)
+    state = read_state(path, weights.wrapper, weights.prefixes)
+    load_into(network, state, str(path), weights.left_over)
+    return network
+
+
+def published_encoder(
+    weights: Weights,
+    level: str,
+    preprocessing: Mapping[str, Any],
+    prepare: Prepare,
+    runtime: Runtime,
+    batch_size: int,
+) -> NetworkEncoder:
+    """The encoder of one published network under the weights' name, as most of them are.
+
+    Args:
+        weights: described in `published`; their `dim` is the vectors'.
+        level: of `encoders.LEVELS`.
+        preprocessing: every parameter that changes the output.
+        prepare: as of `NetworkEncoder`.
+        runtime: where it runs and finds the weights.
+        batch_size: as of `NetworkEncoder`.
+
+    Raises:
+        ValueError: the weights are not found.
+    """
+    found = find_weights(weights, runtime.weights)
+    spec = EncoderSpec(
+        name=weights.name,
+        version="1",
+        level=level,
+        dim=weights.dim,
+        weights_sha256=found.sha256,
+        preprocessing=canonical(preprocessing),
+    )
+    return NetworkEncoder(
+        spec, lambda: load_published(weights, found.path), prepare, runtime, batch_size
+    )

@@ -1,0 +1,105 @@
+"""Where the file of published weights is: a folder, the hub's cache, or the hub itself."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from tumorbase.models.published import HubFile, Weights
+
+FOLDER_VARIABLE = "TUMORBASE_WEIGHTS"
+SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin")
+
+
+@dataclass(frozen=True)
+class FoundWeights:
+    """A file of weights, and the SHA-256 of its bytes, hexadecimal.
+
+    `is_published` says that they are the bytes that were published; no hash may be known for that.
+    """
+
+    path: Path
+    sha256: str
+    is_published: bool
+
+
+def find_weights(weights: Weights, folder: Path | None) -> FoundWeights:
+    """The file of these weights: in `folder`, in $TUMORBASE_WEIGHTS, in the hub's cache, or fetched
+    from the hub where a revision is pinned.
+
+    In a folder it may bear the name under which it was published, and must then have the published
+    hash, or be called after `weights.name` (NAME.safetensors, NAME.pth ...): a user's own.
+
+    Raises:
+        ValueError: it is in none of these places, or has another hash; the message says what was
+            expected, and where.
+    """
+    folders = weights_folders(folder)
+    for path in (path for place in folders for path in _candidates(weights, place)):
+        if path.is_file():
+            return _found(weights, path)
+    if weights.hub and (from_hub := _from_hub(weights.hub)):
+        return _found(weights, from_hub)
+    raise ValueError(_missing(weights, folders))
+
+
+def weights_folders(folder: Path | None) -> list[Path]:
+    """Where weights are looked for: `folder`, then $TUMORBASE_WEIGHTS, as far as they are set."""
+    return [Path(place) for place in (folder, os.environ.get(FOLDER_VARIABLE)) if place]
+
+
+def _candidates(weights: Weights, folder: Path) -> Iterator[Path]:
+    if weights.file:
+        yield folder / weights.file
+    for suffix in SUFFIXES:
+        yield folder / f"{weights.name}{suffix}"
+
+
+def _found(weights: Weights, path: Path) -> FoundWeights:
+    sha256 = _file_sha256(path, path.stat().st_mtime_ns)
+    is_published = bool(weights.sha256) and sha256.startswith(weights.sha256)
+    if weights.sha256 and path.name == weights.file and not is_published:
+        raise ValueError(
+            f"{path}: expected the published file of {weights.name}, SHA-256 {weights.sha256}, got "
+            f"{sha256}; a file of your own must be called {weights.name}{path.suffix}"
+        )
+    return FoundWeights(path, sha256, is_published)
+
+
+@lru_cache(maxsize=64)
+def _file_sha256(path: Path, modified_ns: int) -> str:
+    """The file's hash; read again only when it was modified."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _from_hub(hub: HubFile) -> Path | None:
+    """The file in the hub's cache, else fetched if a revision is pinned; None if it is not had."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    cached = try_to_load_from_cache(hub.repository, hub.path, revision=hub.revision or None)
+    if isinstance(cached, str):
+        return Path(cached)
+    if not hub.revision:
+        return None
+    try:
+        return Path(hf_hub_download(hub.repository, hub.path, revision=hub.revision))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
+        return None  # the hub cannot be reached, or has it no more: the caller says what is missing
+
+
+def _missing(weights: Weights, folders: Sequence[Path]) -> str:
+    name = weights.file or f"{weights.name}{SUFFIXES[0]}"
+    places = " or ".join(map(str, folders)) or f"a folder named by --weights or ${FOLDER_VARIABLE}"
+    parts = [f"weights of {weights.name} not found: put {name} into {places}"]
+    if weights.sha256:
+        parts.append(f"expected SHA-256 {weights.sha256}")
+    parts.append(f"published: {weights.source}")
+    note = "" if weights.is_commercial else " (not for commercial use)"
+    parts.append(f"licence: {weights.licence}{note}")
+    return "; ".join(parts)
