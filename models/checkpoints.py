@@ -107,9 +107,10 @@ def _load(path: Path) -> Mapping[str, Any]:
     except SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file: {error}") from error
     except pickle.UnpicklingError as error:
-        refused = _REFUSED.search(str(error))
-        what = f"an object of {refused[1]}" if refused else "something else"
-        raise ValueError(f"{path}: expected tensors and plain data only, got {what}") from error
+        if refused := _REFUSED.search(str(error)):
+            what = f"expected tensors and plain data only, got an object of {refused[1]}"
+            raise ValueError(f"{path}: {what}") from error
+        raise ValueError(f"{path}: not a checkpoint: its pickle cannot be read") from error
     except (RuntimeError, EOFError, LookupError, ValueError) as error:
         raise ValueError(f"{path}: not a checkpoint: {error}") from error
     if not isinstance(content, Mapping):

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from tumorbase.models.networks import build
+from tumorbase.models.published import PUBLISHED
 
 
 def fill(network: nn.Module) -> nn.Module:
@@ -18,6 +22,16 @@ def fill(network: nn.Module) -> nn.Module:
         state[key] = _filled(key, value)
     network.load_state_dict(state)
     return network.eval()
+
+
+def save_weights(name: str, folder: Path) -> Path:
+    """A file NAME.safetensors of the described weights `name`, filled as `fill` does."""
+    weights = PUBLISHED[name]
+    state = fill(build(weights.network, **weights.config)).state_dict()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    save_file({key: value.contiguous().clone() for key, value in state.items()}, path)
+    return path
 
 
 def state_shapes(network: nn.Module) -> list[tuple[str, list[int]]]:
