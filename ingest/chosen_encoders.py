@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from tumorbase.ingest.item import Context
 from tumorbase.models.encoders import (
@@ -12,8 +13,9 @@ from tumorbase.models.encoders import (
     build_encoder,
     default_encoder_names,
     encoder_level,
+    find_entry,
 )
-from tumorbase.store.errors import MissingWeights
+from tumorbase.store.errors import InvalidRequest, MissingWeights
 
 # Modality -> its radiomics; whichever of them is named stands for that of the volume's modality.
 RADIOMICS = {"CT": "radiomics", "MR": "radiomics-mr", "PT": "radiomics-pt"}
@@ -31,6 +33,26 @@ def resolve_encoders(named: Sequence[str]) -> tuple[str, ...]:
     if not chosen.isdisjoint(RADIOMICS.values()):
         chosen |= set(RADIOMICS.values())
     return (*filter(chosen.__contains__, built_in), *sorted(chosen - set(built_in)))
+
+
+def runtime_for(
+    named: Sequence[str], device: str, weights: str | None, is_compiled: bool = False
+) -> Runtime:
+    """Where the networks among the encoders `named` compute and find their weights.
+
+    Raises:
+        InvalidRequest: there is no such device, or it is not here.
+    """
+    folder = Path(weights) if weights else None
+    entries = map(find_entry, named)
+    if device == "auto" and not any(entry and entry.weights for entry in entries):
+        return Runtime(weights=folder)  # torch takes seconds, and nobody needs to know
+    from tumorbase.models.inference import resolve_device
+
+    try:
+        return Runtime(resolve_device(device), folder, is_compiled)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
 
 
 def encoder_ids(context: Context) -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tumorbase.ingest.chosen_encoders import encoder_ids, resolve_encoders
+from tumorbase.ingest.chosen_encoders import encoder_ids, resolve_encoders, runtime_for
 from tumorbase.ingest.claims import CLAIMED, Claims
 from tumorbase.ingest.encodings import ENCODED_LEVELS, Encoded, encoded_items, further_key
 from tumorbase.ingest.fingerprint import fingerprint_item, fingerprint_rows
@@ -22,10 +22,8 @@ from tumorbase.ingest.pseudonyms import pseudonym
 from tumorbase.ingest.reading import Pending, read_pending
 from tumorbase.models.encoders import (
     POOLED_SUFFIX,
-    Runtime,
     encoder_level,
     encoder_names,
-    find_entry,
     is_known,
 )
 from tumorbase.store.commit import CommitContent, StagedVectors
@@ -58,14 +56,14 @@ class IngestOptions:
     encoders: tuple[str, ...] = ()
     workers: int | None = None
     device: str = "auto"  # of encoders that are networks
-    weights: Path | None = None  # folder with theirs
-    is_compiled: bool = False  # whether torch.compile prepares them
     mpp: float | None = None
     patch_mpp: float = 0.5
     patch_px: int = 256
     min_lesion_mm3: float = 10.0
     keep_identity: bool = False
     pseudonym_key: bytes | None = None
+    weights: str | None = None  # folder with those of networks
+    is_compiled: bool = False  # whether torch.compile prepares networks
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,9 @@ class _Run:
         self.context = Context(
             staging=store.staging(self.run_id),
             encoders=resolve_encoders(options.encoders),
-            runtime=_runtime(options),
+            runtime=runtime_for(
+                options.encoders, options.device, options.weights, options.is_compiled
+            ),
             mpp=options.mpp,
             patch_mpp=options.patch_mpp,
             patch_px=options.patch_px,
@@ -327,24 +327,6 @@ def _check(paths: Sequence[Path], options: IngestOptions) -> None:
     if unknown is not None:
         known = ", ".join(encoder_names())
         raise InvalidRequest(f"encoder must be one of {known}, got {unknown!r}")
-
-
-def _runtime(options: IngestOptions) -> Runtime:
-    """Where the run's networks compute.
-
-    Raises:
-        InvalidRequest: the device is not there.
-    """
-    is_network = any((entry := find_entry(n)) and entry.weights for n in options.encoders)
-    if options.device == "cpu" or (options.device == "auto" and not is_network):
-        return Runtime(weights=options.weights, is_compiled=options.is_compiled)
-    from tumorbase.models.inference import resolve_device  # torch takes seconds
-
-    try:
-        device = resolve_device(options.device)
-    except ValueError as error:
-        raise InvalidRequest(str(error)) from error
-    return Runtime(device, options.weights, options.is_compiled)
 
 
 def _vectors_of(encoders: Sequence[str], rows: ItemRows) -> ItemRows:

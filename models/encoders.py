@@ -1,4 +1,4 @@
-"""The encoders: what turns a lesion, patch, nucleus or profile into a vector, listed once."""
+"""The encoders: what turns a lesion, patch, nucleus, scan or profile into a vector, listed once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-LEVELS = ("lesion", "patch", "nucleus", "slide", "patient", "profile")
+LEVELS = ("lesion", "patch", "nucleus", "slide", "patient", "profile", "series", "case")
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,19 @@ class Encoder(Protocol):
         ...
 
 
+class CaseEncoder(Encoder, Protocol):
+    """An encoder of level "series", which encodes a study's scans together and fuses them.
+
+    Its inputs are `scan_preparation.Sample`s.
+    """
+
+    case_spec: EncoderSpec  # of level "case", named `spec.name` and `POOLED_SUFFIX`
+
+    def encode_case(self, samples: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors of the samples' scans, float32 (scans, dim), and of their case, (1, dim)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Runtime:
     """Where networks run and find their weights: what the encoders that are networks are told.
@@ -86,6 +99,7 @@ class EncoderEntry:
     level: str
     factory: str
     weights: tuple[str, ...] = ()
+    dim: int = 0  # of the vectors, where it is not that of the weights
 
 
 ENCODERS: dict[str, EncoderEntry] = {
@@ -96,6 +110,9 @@ ENCODERS: dict[str, EncoderEntry] = {
     "measurement": EncoderEntry("lesion", "tumorbase.models.lesion_measurement:LesionMeasurement"),
     "stain-texture": EncoderEntry("patch", "tumorbase.models.stain_texture:StainTexture"),
     "nucleus-shape": EncoderEntry("nucleus", "tumorbase.models.nucleus_shape:NucleusShape"),
+    "radnet": EncoderEntry(
+        "series", "tumorbase.models.radnet_encoder:RadNetEncoder", weights=("radnet",)
+    ),
 }
 
 # Networks of other libraries by their own names, each the prefix and then the name.

@@ -10,6 +10,7 @@ from tumorbase.server.cli_admin import check, doctor, encoders, serve, snapshot,
 from tumorbase.server.cli_data import export, ingest
 from tumorbase.server.cli_demo import demo
 from tumorbase.server.cli_questions import diagnose, score, similar, track, train
+from tumorbase.server.cli_weights import weights
 
 _INTERRUPTED_EXIT = 128 + 2  # as shells have it: SIGINT
 
@@ -55,6 +56,7 @@ for _command in (
     check,
     snapshot,
     encoders,
+    weights,
     doctor,
     demo,
 ):

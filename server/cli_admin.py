@@ -164,9 +164,18 @@ def _find_encoders(access: Access | None) -> tuple[EncoderOverview, ...]:
 def _encoder_table(
     found: tuple[EncoderOverview, ...],
 ) -> tuple[list[str], list[list[Any]]]:
-    columns = ["name", "level", "encoder_id", "dim", "vectors", "installed"]
+    columns = ["name", "level", "dim", "vectors", "installed", "weights", "encoder_id", "licence"]
     rows = [
-        [e.name, e.level, e.encoder_id, e.dim, e.vectors, "yes" if e.is_installed else "no"]
-        for e in found
+        [
+            encoder.name,
+            encoder.level,
+            encoder.dim or "",
+            encoder.vectors,
+            "yes" if encoder.is_installed else "no",
+            encoder.weights,
+            encoder.encoder_id,
+            encoder.licence,
+        ]
+        for encoder in found
     ]
     return columns, rows

@@ -10,6 +10,7 @@ import click
 
 from tumorbase.server.cli_access import FILE, Access, access_options, as_json_option
 from tumorbase.server.cli_questions import LEVELS, commit_of, snapshot_option
+from tumorbase.server.cli_weights import device_option, weights_option
 from tumorbase.server.output import print_json, print_note, print_table
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ _QUARANTINED_EXIT = 3
 @click.option("--source", metavar="KIND", help="cohort, dicom, slides ...; else guessed.")
 @click.option("--encoder", "encoders", multiple=True, help="Instead of the built-in ones.")
 @click.option("--workers", type=int, help="Reading processes; else one a core.")
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
-)
+@device_option
+@weights_option
+@click.option("--compile", "is_compiled", is_flag=True, help="Compile networks: pays on long runs.")
 @click.option("--mpp", type=float, help="Micrometres per pixel of slides that state none.")
 @click.option("--patch-mpp", default=0.5, show_default=True, help="At which patches are encoded.")
 @click.option(
@@ -51,6 +52,8 @@ def ingest(
     encoders: tuple[str, ...],
     workers: int | None,
     device: str,
+    weights_folder: Path | None,
+    is_compiled: bool,
     mpp: float | None,
     patch_mpp: float,
     min_lesion_mm3: float,
@@ -75,6 +78,8 @@ def ingest(
         encoders=encoders,
         workers=workers,
         device=device,
+        weights=str(weights_folder.absolute()) if weights_folder else None,
+        is_compiled=is_compiled,
         mpp=mpp,
         patch_mpp=patch_mpp,
         min_lesion_mm3=min_lesion_mm3,

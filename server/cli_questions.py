@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 import click
 
 from tumorbase.server.cli_access import FILE, FOLDER, Access, access_options, as_json_option
+from tumorbase.server.cli_weights import device_option, weights_option
 from tumorbase.server.output import print_json, print_note, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tumorbase.models.encoders import Runtime
     from tumorbase.query.answers import Hit, PatientTracks, Receipt, SimilarQuestion
     from tumorbase.server.client import Client
     from tumorbase.server.local import LocalClient
 
-LEVELS = ("lesion", "patch", "nucleus", "slide", "profile", "patient")
+LEVELS = ("lesion", "patch", "nucleus", "slide", "profile", "patient", "series", "case")
 
 snapshot_option = click.option("--snapshot", default="", help="Ask the store as it was then.")
 
@@ -27,6 +29,8 @@ snapshot_option = click.option("--snapshot", default="", help="Ask the store as 
 @click.option("--image", type=FILE, help="Ask for what is in this image.")
 @click.option("--mask", type=FILE, help="Where the lesion is in the image.")
 @click.option("--mpp", type=float, help="Micrometres per pixel of the image, if it states none.")
+@weights_option
+@device_option
 @click.option("--vector", type=FILE, help="Ask by a vector, a .npy file of shape (dim,).")
 @click.option("--text", default="", help="Ask by words, where the encoder knows any.")
 @click.option("--level", type=click.Choice(LEVELS), required=True)
@@ -45,6 +49,8 @@ def similar(
     image: Path | None,
     mask: Path | None,
     mpp: float | None,
+    weights_folder: Path | None,
+    device: str,
     vector: Path | None,
     text: str,
     level: str,
@@ -77,7 +83,8 @@ def similar(
             commit=commit_of(client, snapshot),
         )
         if image:
-            question = _by_image(question, image, mask, mpp)
+            runtime = _runtime(encoder, device, weights_folder)
+            question = _by_image(question, image, mask, mpp, runtime)
         if vector:
             question = _by_vector(question, vector)
         found = client.similar(question)
@@ -237,19 +244,30 @@ def commit_of(client: Client | LocalClient, snapshot: str) -> int:
     return named[snapshot]
 
 
+def _runtime(encoder: str, device: str, weights_folder: Path | None) -> Runtime:
+    from tumorbase.ingest.chosen_encoders import runtime_for
+
+    folder = str(weights_folder) if weights_folder else None
+    return runtime_for([encoder] if encoder else [], device, folder)
+
+
 def _by_image(
-    question: SimilarQuestion, image: Path, mask: Path | None, mpp: float | None
+    question: SimilarQuestion,
+    image: Path,
+    mask: Path | None,
+    mpp: float | None,
+    runtime: Runtime,
 ) -> SimilarQuestion:
     from dataclasses import replace
 
     from tumorbase.ingest.image_query import encode_image
-    from tumorbase.models.encoders import encoder_names
+    from tumorbase.models.encoders import POOLED_SUFFIX, encoder_names, is_known
     from tumorbase.store.errors import InvalidRequest
 
-    if question.encoder and question.encoder not in encoder_names():
+    if question.encoder and not is_known(question.encoder.removesuffix(POOLED_SUFFIX)):
         known = ", ".join(encoder_names())
         raise InvalidRequest(f"an image is encoded by one of {known}, got {question.encoder!r}")
-    encoded = encode_image(image, question.level, question.encoder, mpp, mask)
+    encoded = encode_image(image, question.level, question.encoder, mpp, mask, runtime)
     vector = tuple(encoded.vector.tolist())
     return replace(question, vector=vector, encoder=encoded.encoder_id)
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tumorbase.models.encoders import EncoderSpec, build_encoder, encoder_names, is_installed
+from tumorbase.models.encoders import (
+    FAMILIES,
+    EncoderSpec,
+    build_encoder,
+    encoder_names,
+    find_entry,
+    is_installed,
+)
+from tumorbase.models.published import PUBLISHED
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.store import Store
 
@@ -22,6 +30,8 @@ class EncoderOverview:
     is_standardised: bool
     is_installed: bool
     vectors: int
+    weights: str = ""  # of a network: "found" or "missing"
+    licence: str = ""  # of these weights
 
 
 @dataclass(frozen=True)
@@ -56,10 +66,13 @@ def store_overview(store: Store) -> Overview:
 
 
 def all_encoders(store: Store | None) -> tuple[EncoderOverview, ...]:
-    """The encoders of the store, if there is one, then the installed ones it has no vectors of."""
+    """The encoders of the store, if there is one, then the installed ones it has no vectors of.
+
+    Weights of networks are looked for in $TUMORBASE_WEIGHTS and the hub's cache.
+    """
     stored = _stored_encoders(store, store.status().encoders) if store else ()
-    installed = (_overview(spec, True, 0) for spec in _installed_specs())
     known = {encoder.encoder_id for encoder in stored}
+    installed = map(_installed, (*encoder_names(), *FAMILIES))
     return (*stored, *(encoder for encoder in installed if encoder.encoder_id not in known))
 
 
@@ -70,8 +83,25 @@ def _stored_encoders(
     return tuple(_overview(e, is_installed(e.name), view.vector_rows(e)) for e in encoders)
 
 
-def _installed_specs() -> list[EncoderSpec]:
-    return [build_encoder(name).spec for name in encoder_names()]
+def _installed(name: str) -> EncoderOverview:
+    """An installed encoder; of a network only what is known without its weights, if they are not
+    here, and of a family only its prefix.
+    """
+    family = FAMILIES.get(name)
+    if family:
+        return EncoderOverview(f"{name}MODEL", family.level, "", "", 0, "", False, True, 0)
+    entry = find_entry(name)
+    if entry is None or not entry.weights:
+        return _overview(build_encoder(name).spec, True, 0)
+    described = [PUBLISHED[weights] for weights in entry.weights]
+    licence = "; ".join(dict.fromkeys(weights.licence for weights in described))
+    try:
+        overview = _overview(build_encoder(name).spec, True, 0)
+    except ValueError:  # what is missing is said by `weights path` and by ingest
+        dim = entry.dim or described[0].dim
+        absent = EncoderOverview(name, entry.level, "", "", dim, "", False, True, 0)
+        return replace(absent, weights="missing", licence=licence)
+    return replace(overview, weights="found", licence=licence)
 
 
 def _overview(

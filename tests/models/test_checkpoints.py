@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_listed_by_name_and_nothing_is_loaded() -> None:
     network = nn.Linear(3, 2)
     before = network.weight.clone()
     state = {"weight": torch.zeros(3, 2), "scale": torch.zeros(1)}
-    with pytest.raises(ValueError, match="x.pth does not fit Linear") as refused:
+    with pytest.raises(ValueError, match=r"x\.pth does not fit Linear") as refused:
         load_into(network, state, "x.pth")
     assert "1 missing: bias" in str(refused.value)
     assert "1 unknown: scale" in str(refused.value)

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from pyarrow import feather, parquet
 from pyarrow.csv import read_csv
 
-from tumorbase.ingest import pipeline
 from tumorbase.models.encoders import is_installed
 from tumorbase.server.as_of import parse_as_of
 from tumorbase.server.cli import main
@@ -152,7 +152,7 @@ def test_unsound_ingest_options_are_refused(
 def test_a_device_that_is_not_there_is_refused(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_has_cuda", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "cuda" in error_of("ingest", cohort, "--store", tmp_path / "s", "--device", "cuda")
 
 

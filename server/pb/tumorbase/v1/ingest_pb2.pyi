@@ -15,7 +15,7 @@ class RunRequest(_message.Message):
     def __init__(self, paths: _Optional[_Iterable[str]] = ..., options: _Optional[_Union[IngestOptions, _Mapping]] = ...) -> None: ...
 
 class IngestOptions(_message.Message):
-    __slots__ = ("source", "encoders", "workers", "device", "mpp", "patch_mpp", "patch_px", "min_lesion_mm3", "keep_identity", "pseudonym_key")
+    __slots__ = ("source", "encoders", "workers", "device", "mpp", "patch_mpp", "patch_px", "min_lesion_mm3", "keep_identity", "pseudonym_key", "weights", "is_compiled")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     ENCODERS_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
@@ -26,6 +26,8 @@ class IngestOptions(_message.Message):
     MIN_LESION_MM3_FIELD_NUMBER: _ClassVar[int]
     KEEP_IDENTITY_FIELD_NUMBER: _ClassVar[int]
     PSEUDONYM_KEY_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    IS_COMPILED_FIELD_NUMBER: _ClassVar[int]
     source: str
     encoders: _containers.RepeatedScalarFieldContainer[str]
     workers: int
@@ -36,7 +38,9 @@ class IngestOptions(_message.Message):
     min_lesion_mm3: float
     keep_identity: bool
     pseudonym_key: bytes
-    def __init__(self, source: _Optional[str] = ..., encoders: _Optional[_Iterable[str]] = ..., workers: _Optional[int] = ..., device: _Optional[str] = ..., mpp: _Optional[float] = ..., patch_mpp: _Optional[float] = ..., patch_px: _Optional[int] = ..., min_lesion_mm3: _Optional[float] = ..., keep_identity: _Optional[bool] = ..., pseudonym_key: _Optional[bytes] = ...) -> None: ...
+    weights: str
+    is_compiled: bool
+    def __init__(self, source: _Optional[str] = ..., encoders: _Optional[_Iterable[str]] = ..., workers: _Optional[int] = ..., device: _Optional[str] = ..., mpp: _Optional[float] = ..., patch_mpp: _Optional[float] = ..., patch_px: _Optional[int] = ..., min_lesion_mm3: _Optional[float] = ..., keep_identity: _Optional[bool] = ..., pseudonym_key: _Optional[bytes] = ..., weights: _Optional[str] = ..., is_compiled: _Optional[bool] = ...) -> None: ...
 
 class RunResponse(_message.Message):
     __slots__ = ("progress", "summary")

@@ -1,0 +1,104 @@
+"""What the command line says of weights: where they are, whether they fit, what is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from golden import save_weights
+from tumorbase.models.published import PUBLISHED
+from tumorbase.server.cli import main
+
+NAME = "hipt-vit4k"  # the smallest network
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WEIGHTS", "STORE", "SERVER"):
+        monkeypatch.delenv(f"TUMORBASE_{name}", raising=False)
+
+
+def tumorbase(*words: object) -> Result:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def reports(*words: object) -> dict[str, dict[str, Any]]:
+    return {r["name"]: r for r in json.loads(tumorbase(*words, "--json").stdout)["weights"]}
+
+
+def test_all_weights_are_listed_with_licence_and_state(tmp_path: Path) -> None:
+    path = save_weights(NAME, tmp_path)
+    listed = reports("weights", "list", "--weights", tmp_path)
+    assert set(listed) == set(PUBLISHED)
+    assert (listed[NAME]["state"], listed[NAME]["path"]) == ("own", str(path))
+    others = [report for name, report in listed.items() if name != NAME]
+    assert all(report["state"] == "missing" and report["licence"] for report in others)
+
+
+def test_weights_that_fit_are_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_weights(NAME, tmp_path)
+    monkeypatch.setenv("TUMORBASE_WEIGHTS", str(tmp_path))
+    result = tumorbase("weights", "verify")
+    assert result.exit_code == 0
+    assert [line.split("\t")[:2] for line in result.stdout.splitlines()[1:]] == [[NAME, "own"]]
+
+
+def test_weights_that_do_not_fit_are_an_error_that_names_their_keys(tmp_path: Path) -> None:
+    torch.save({"phi.0.weight": torch.zeros(3)}, tmp_path / f"{NAME}.pth")
+    result = tumorbase("weights", "verify", "--weights", tmp_path)
+    assert result.exit_code == 1
+    assert "error: " in result.stderr
+    assert "missing: cls_token" in result.stderr
+    assert reports("weights", "verify", "--weights", tmp_path)[NAME]["state"] == "wrong"
+
+
+def test_the_path_of_weights_is_printed_alone(tmp_path: Path) -> None:
+    path = save_weights(NAME, tmp_path)
+    assert tumorbase("weights", "path", NAME, "--weights", tmp_path).stdout == f"{path}\n"
+
+
+def test_missing_weights_are_one_line_of_error(tmp_path: Path) -> None:
+    result = tumorbase("weights", "path", NAME, "--weights", tmp_path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    (line,) = result.stderr.splitlines()
+    for part in (PUBLISHED[NAME].file, PUBLISHED[NAME].sha256, str(tmp_path), "not for commercial"):
+        assert part in line
+
+
+def test_an_unknown_name_is_told_the_known_ones() -> None:
+    result = tumorbase("weights", "verify", "alexnet")
+    assert result.exit_code == 1
+    assert "weights must be one of hipt-vit256" in result.stderr
+
+
+def test_encoders_that_are_networks_are_listed_without_their_weights() -> None:
+    listed = json.loads(tumorbase("encoders", "--json").stdout)["encoders"]
+    networks = [encoder for encoder in listed if encoder["weights"]]
+    assert networks
+    for encoder in networks:
+        assert (encoder["weights"], encoder["encoder_id"]) == ("missing", "")
+        assert encoder["dim"] > 0
+        assert encoder["licence"]
+
+
+def test_ingest_without_the_weights_it_needs_ends_before_it_begins(tmp_path: Path) -> None:
+    (tmp_path / "cohort").mkdir()
+    (tmp_path / "cohort" / "patients.csv").write_text("patient_id\nP1\n")
+    network = next(
+        e["name"]
+        for e in json.loads(tumorbase("encoders", "--json").stdout)["encoders"]
+        if e["weights"]
+    )
+    result = tumorbase(
+        "ingest", tmp_path / "cohort", "--store", tmp_path / "store", "--encoder", network
+    )
+    assert result.exit_code == 1
+    assert "not found: put " in result.stderr
