@@ -1,4 +1,4 @@
-"""Linear resampling of a volume to another spacing, on a grid centred on the old one."""
+"""Linear resampling: of volumes to another spacing, and of images to another size."""
 
 from __future__ import annotations
 
@@ -26,15 +26,42 @@ def _resample_axis(volume: np.ndarray, axis: int, old_mm: float, new_mm: float) 
     # Rounded first: 10 voxels of 0.3 mm are 3 of 1 mm and not 4.
     new_length = int(np.ceil(round(length * old_mm / new_mm, 6)))
     at = (np.arange(new_length) - (new_length - 1) / 2) * (new_mm / old_mm) + (length - 1) / 2
-    at = np.clip(at, 0, length - 1)
+    return interpolate(volume, axis, at)
+
+
+def interpolate(array: np.ndarray, axis: int, at: np.ndarray) -> np.ndarray:
+    """Linear interpolation at fractional indices of one axis; beyond its ends, the outermost value.
+
+    Args:
+        array: float, of any shape.
+        axis: the one that is interpolated along, and has as many entries as `at` afterwards.
+        at: float (count,).
+    """
+    last = array.shape[axis] - 1
+    at = np.clip(at, 0, last)
     below = np.floor(at).astype(np.intp)
-    above = np.minimum(below + 1, length - 1)
-    shape = [1] * volume.ndim
-    shape[axis] = new_length
+    shape = [1] * array.ndim
+    shape[axis] = len(at)
     weight = (at - below).reshape(shape)
-    low = np.take(volume, below, axis=axis)
-    high = np.take(volume, above, axis=axis)
+    low = np.take(array, below, axis=axis)
+    high = np.take(array, np.minimum(below + 1, last), axis=axis)
     high -= low
     high *= weight
     high += low
     return high
+
+
+def resized_pixels(image: np.ndarray, axis: int, scale: float, index: np.ndarray) -> np.ndarray:
+    """Pixels `index` of one axis of the image resized by `scale`, beyond its ends the outermost.
+
+    The image's outer edges stay in place, and nothing is smoothed first: OpenCV's INTER_LINEAR, of
+    which this computes only the pixels asked for.
+
+    Args:
+        image: float, of any shape.
+        axis: the one that is resized, and has as many entries as `index` afterwards.
+        scale: new pixels for one old one.
+        index: whole numbers (count,), of the resized image.
+    """
+    resized_px = max(1, round(image.shape[axis] * scale))
+    return interpolate(image, axis, (np.clip(index, 0, resized_px - 1) + 0.5) / scale - 0.5)
