@@ -33,3 +33,18 @@ class LesionMeasure:
     z_mm: float
     long_axis_mm: float
     short_axis_mm: float
+
+
+@dataclass(frozen=True)
+class LesionInVolume:
+    """A lesion's box on one axial slice of its whole CT, for networks that look around it.
+
+    `volume` is float32 (z, y, x) in HU, its axes ascending towards head, back and left; a volume of
+    one slice stands for a key slice whose neighbours are not known. `key_slice` is a z index.
+    `box_px` is (x1, y1, x2, y2) in pixels of that slice; `spacing_mm` is (z, y, x).
+    """
+
+    volume: np.ndarray
+    key_slice: int
+    box_px: tuple[float, float, float, float]
+    spacing_mm: tuple[float, float, float]
