@@ -23,6 +23,7 @@ ENCODED_LEVELS: dict[str, tuple[str, ...]] = {
     "nuclei": ("nucleus",),
     "genomics_table": ("profile",),
     "tcga_table": ("profile",),
+    "case": ("series",),
 }
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tumorbase.ingest.case_plan import plan_cases
 from tumorbase.ingest.cohort import plan_cohort
 from tumorbase.ingest.guess import guess_sources
 from tumorbase.ingest.imported_nuclei import leave_nuclei_to_import
 from tumorbase.ingest.item import Context, Item, Plan, Rejected
 from tumorbase.ingest.patient_names import patient_of_file
 from tumorbase.ingest.readers import PLANNERS, planner_of
+from tumorbase.models.encoders import encoder_level
 from tumorbase.store.errors import InvalidRequest
 
 SOURCES = tuple(PLANNERS)
@@ -41,6 +43,8 @@ def plan(paths: Sequence[Path], source: str | None, context: Context) -> tuple[P
             planned, context = _plan_source(name, found, context)
             items.extend(planned.items)
             rejected.extend(planned.rejected)
+    if any(encoder_level(name) == "series" for name in context.encoders):
+        items += plan_cases(items)
     return leave_nuclei_to_import(Plan(tuple(items), tuple(rejected))), context
 
 

@@ -88,6 +88,9 @@ def _pseudonymise_batch(batch: pa.RecordBatch, key: bytes) -> pa.RecordBatch:
     for name in _ID_COLUMNS:
         if name in columns:
             columns[name] = _replace_ids(columns[name], key)
+    if "case_id" in columns:
+        parts = (columns["patient_id"], columns["study_id"])
+        columns["case_id"] = pc.binary_join_element_wise(*parts, "/")
     if "path" in columns:
         columns["path"] = pa.nulls(len(batch), columns["path"].type)
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=batch.schema)

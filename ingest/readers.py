@@ -24,6 +24,7 @@ READERS: dict[str, str] = {
     "pyradiomics_table": "tumorbase.ingest.pyradiomics_csv:read_pyradiomics_table",
     "ct_nifti": "tumorbase.ingest.radiology:read_ct_nifti",
     "dicom_series": "tumorbase.ingest.radiology:read_dicom_series",
+    "case": "tumorbase.ingest.cases:read_case",
     "slide": "tumorbase.ingest.slides:read_slide",
     "nuclei": "tumorbase.ingest.nuclei:read_nuclei",
     "patch_features": "tumorbase.ingest.patch_features:read_patch_features",

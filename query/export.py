@@ -17,8 +17,13 @@ from tumorbase.store.errors import InvalidRequest
 from tumorbase.store.schema import VECTOR_ROWS
 from tumorbase.store.view import View
 
-EXPORT_LEVELS = ("lesion", "patch", "nucleus", "slide", "profile", "patient")
-_IN_METADATA = ("lesion", "slide", "profile")
+EXPORT_LEVELS = ("lesion", "patch", "nucleus", "slide", "profile", "series", "case", "patient")
+# Level -> where it is described.
+_DESCRIBED = {name: name for name in ("lesion", "slide", "profile", "series")} | {
+    "case": """(
+SELECT concat_ws('/', patient_id, study_id) AS case_id, *,
+    coalesce(study_date, known_at) AS event_time FROM study)"""
+}
 _OUTCOMES = f"""
 SELECT patient_id, endpoint, time_days, is_event AS event FROM outcome WHERE {KNOWN}
 QUALIFY row_number() OVER (
@@ -31,10 +36,10 @@ def export_level(view: View, level: str, as_of: datetime | None = None) -> pa.Re
     """All rows of a level, in the order of their ids, or for slides' parts as they were written.
 
     Lesions come with the raw features of their preferred encoder (`<encoder>.<feature>`), patches,
-    slides and profiles with their `embedding` as stored (slides and profiles of encoders that name
-    their features with those), nuclei with their shape features, patients with covariates and
-    outcomes. With `as_of` (UTC) only facts come with `event_time <= as_of AND known_at <= as_of`;
-    parts of a slide have the times of their slide.
+    slides, profiles, series and cases with their `embedding` as stored (slides and profiles of
+    encoders that name their features with those), nuclei with their shape features, patients with
+    covariates and outcomes. With `as_of` (UTC) only facts come with `event_time <= as_of AND
+    known_at <= as_of`; parts of a slide have the times of their slide.
 
     Raises:
         InvalidRequest: there is no such level.
@@ -44,13 +49,13 @@ def export_level(view: View, level: str, as_of: datetime | None = None) -> pa.Re
     as_of = in_utc(as_of)
     if level == "patient":
         return _patients(view, as_of).to_reader()
-    if level in _IN_METADATA:
+    if level in _DESCRIBED:
         return _described(view, level, as_of).to_reader()
     return _slide_parts(view, level, as_of)
 
 
 def _described(view: View, level: str, as_of: datetime | None) -> pa.Table:
-    rows = view.sql(f"FROM {level} WHERE {KNOWN} ORDER BY {level}_id", as_of=as_of)
+    rows = view.sql(f"FROM {_DESCRIBED[level]} WHERE {KNOWN} ORDER BY {level}_id", as_of=as_of)
     if not view.encoders(level):
         return rows
     encoder = choose_encoder(view, level)

@@ -12,7 +12,7 @@ from tumorbase.store.schema import ID_COLUMN
 from tumorbase.store.view import View
 
 # Levels whose rows are described in a metadata table as well.
-_DESCRIBED = {"lesion", "slide", "profile"}
+_DESCRIBED = {"lesion", "slide", "profile", "series"}
 # The latest fact of each name; of one restated for the same time, what was learned last.
 _FACTS = f"""
 SELECT patient_id, name, number, text,

@@ -1,4 +1,4 @@
-"""The nearest neighbours of a lesion, patch, nucleus, slide, profile or patient."""
+"""The nearest neighbours of a lesion, patch, nucleus, slide, profile, series, case or patient."""
 
 from __future__ import annotations
 

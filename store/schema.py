@@ -152,6 +152,13 @@ VECTOR_ROWS: dict[str, pa.Schema] = {
     ),
     "slide": pa.schema([("slide_id", pa.string()), ("patient_id", pa.string())]),
     "profile": pa.schema([("profile_id", pa.string()), ("patient_id", pa.string())]),
+    "series": pa.schema(
+        [("series_id", pa.string()), ("study_id", pa.string()), ("patient_id", pa.string())]
+    ),
+    # The scans of one study. Its id is PATIENT/STUDY: another patient's study may be called alike.
+    "case": pa.schema(
+        [("case_id", pa.string()), ("study_id", pa.string()), ("patient_id", pa.string())]
+    ),
 }
 
 # The id column of each level at which one can search.

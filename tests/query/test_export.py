@@ -29,6 +29,8 @@ PROMISED = {
     " orientation perimeter solidity",
     "slide": "slide_id patient_id",
     "profile": "profile_id patient_id",
+    "series": "series_id study_id patient_id modality",
+    "case": "case_id study_id patient_id study_date",
     "patient": "patient_id",
 }
 
@@ -176,17 +178,23 @@ def all_levels(store, encoder, put):
 
     Their slides differ in mpp; early's has two lesions, of which one has no vector.
     """
-    tables: dict[str, list[dict]] = {name: [] for name in ("patient", "lesion", "slide", "profile")}
+    names = ("patient", "study", "series", "lesion", "slide", "profile")
+    tables: dict[str, list[dict]] = {name: [] for name in names}
     vectors: dict[str, list[dict]] = {level: [] for level in EXPORT_LEVELS[:-1]}
     for patient, known in (("early", 2), ("late", 8)):
         own = {"patient_id": patient, "event_time": day(2), "known_at": day(known)}
         slide = own | {"slide_id": f"{patient}-slide", "mpp": known / 8}
         tables["patient"].append(own)
+        study = own | {"study_id": f"{patient}-study", "study_date": day(2)}
+        tables["study"].append(study)
+        tables["series"].append(study | {"series_id": f"{patient}-series", "modality": "CT"})
         tables["lesion"].append(own | {"lesion_id": f"{patient}-lesion", "long_axis_mm": 12.5})
         tables["slide"].append(slide)
         tables["profile"].append(own | {"profile_id": f"{patient}-profile", "measured": [1, 2]})
         vectors["lesion"].append(tables["lesion"][-1])
         vectors["slide"].append(slide)
+        vectors["series"].append(tables["series"][-1])
+        vectors["case"].append(study | {"case_id": f"{patient}/{patient}-study"})
         vectors["profile"].append(tables["profile"][-1])
         vectors["patch"] += [slide | {"patch_id": f"{patient}-patch{n}"} for n in range(3)]
         vectors["nucleus"] += [slide | {"nucleus_id": f"{patient}-n{n}"} for n in range(3)]
@@ -226,7 +234,7 @@ def test_each_level_is_written_in_each_format(all_levels, tmp_path, level, file_
     assert read[f"{level}_id"].to_pylist() == table[f"{level}_id"].to_pylist()
 
 
-@pytest.mark.parametrize("level", ["lesion", "patch", "slide", "profile"])
+@pytest.mark.parametrize("level", ["lesion", "patch", "slide", "profile", "series"])
 def test_features_are_as_they_were_stored(all_levels, level):
     table = exported(all_levels, level)
     rows = dict(zip(table[f"{level}_id"].to_pylist(), table.to_pylist(), strict=True))

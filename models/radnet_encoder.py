@@ -1,0 +1,95 @@
+"""RadNet as an encoder: a vector of each scan of a case, and one of the case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tumorbase.models.encoders import POOLED_SUFFIX, EncoderSpec, Runtime, canonical
+from tumorbase.models.network_encoder import NetworkEncoder, load_published
+from tumorbase.models.published import PUBLISHED
+from tumorbase.models.scan_preparation import (
+    MAX_SLICES,
+    SIDE_PX,
+    SOFT_TISSUE_HU,
+    Sample,
+    prepare_case,
+)
+from tumorbase.models.weights import find_weights
+
+
+class CaseTokens(nn.Module):
+    """What RadNet knows of cases and their scans before it classifies."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, marks: Tensor, modalities: Tensor) -> Tensor:
+        """Tokens (cases, 1 + scans, 2048), the case's first; the arguments are RadNet's."""
+        output = self.network(images, marks, modalities)
+        return torch.cat([output.case[:, None], output.scans], dim=1)
+
+
+class RadNetEncoder:
+    """Vectors of unit length: of scans as `spec` says, of cases as `case_spec` says."""
+
+    def __init__(self, name: str, runtime: Runtime) -> None:
+        """The encoder called `name`, as are its weights.
+
+        Raises:
+            ValueError: the weights are not found.
+        """
+        weights = PUBLISHED[name]
+        found = find_weights(weights, runtime.weights)
+        self.spec = EncoderSpec(
+            name=name,
+            version="1",
+            level="series",
+            dim=weights.dim,
+            weights_sha256=found.sha256,
+            preprocessing=canonical(
+                {"side_px": SIDE_PX, "max_slices": MAX_SLICES, "window_hu": SOFT_TISSUE_HU}
+            ),
+        )
+        self.case_spec = replace(
+            self.spec,
+            name=f"{name}{POOLED_SUFFIX}",
+            level="case",
+            preprocessing=canonical({"scan_encoder": self.spec.encoder_id}),
+        )
+        self._tokens = NetworkEncoder(
+            self.spec,
+            lambda: CaseTokens(load_published(weights, found.path)),
+            _case_input,
+            runtime,
+            batch_size=1,  # cases have any number of scans
+        )
+
+    def encode(self, batch: Sequence[Sample]) -> np.ndarray:
+        """Vectors of the samples' scans, float32 (scans, dim); samples have one scan each."""
+        return self.encode_case(batch)[0]
+
+    def encode_case(self, samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors of a case's scans, float32 (scans, dim), and of the case, (1, dim).
+
+        Raises:
+            ValueError: as `prepare_case`.
+        """
+        tokens = self.run(*_case_input(samples))[0]  # (1 + scans, dim)
+        vectors = tokens / np.linalg.norm(tokens, axis=1, keepdims=True)
+        return vectors[1:], vectors[:1]
+
+    def run(self, *inputs: np.ndarray) -> np.ndarray:
+        """Bare tokens of cases, the case's before its scans', float32 (cases, 1 + scans, dim)."""
+        return self._tokens.run(*inputs)
+
+
+def _case_input(samples: Sequence[Sample]) -> tuple[np.ndarray, ...]:
+    case = prepare_case(samples)
+    tensors = (case.images, case.marks, case.modalities)
+    return tuple(tensor[None].numpy() for tensor in tensors)
