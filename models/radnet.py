@@ -21,7 +21,9 @@ WIDTH = 2048
 DISORDERS = 5569
 ICD10CM_CODES = 931
 MODALITIES = 16  # ids, of which 0 is padding
-SLICES_AT_ONCE = 64  # but in training, by whose batches batch norm goes
+# Slices that are encoded at once: few stay in a processor's caches, and many keep a GPU busy.
+SLICES_AT_ONCE_CPU = 4
+SLICES_AT_ONCE_GPU = 64
 
 
 class RadNetOutput(NamedTuple):
@@ -171,16 +173,18 @@ class RadNet(nn.Module):
             raise ValueError(f"expected at most {MAX_SLICES} slices, got {images.shape[1]}")
         # The reference encodes padded slices too. Nothing attends to them, so that no result
         # changes, but for the statistics of batch norm in training, which are better without them.
-        slices = images[marks]  # (real slices, height, width)
-        batches = (slices,) if self.training else slices.split(SLICES_AT_ONCE)
-        real = torch.cat([self.encode_slices(batch) for batch in batches])  # (real slices, 2048)
+        real = self.encode_slices(images[marks])  # (real slices, 2048)
         features = real.new_zeros(*marks.shape, WIDTH)
         features[marks] = real
         return self.attention1D(features, marks)
 
     def encode_slices(self, slices: Tensor) -> Tensor:
         """Features of slices (n, height, width), each by itself: (n, 2048)."""
-        return self.vit2D(slices) if hasattr(self, "vit2D") else self.resnet2D(slices)
+        encoder = self.vit2D if hasattr(self, "vit2D") else self.resnet2D
+        if self.training:  # batch norm goes by the whole batch
+            return encoder(slices)
+        at_once = SLICES_AT_ONCE_CPU if slices.device.type == "cpu" else SLICES_AT_ONCE_GPU
+        return torch.cat([encoder(batch) for batch in slices.split(at_once)])
 
     def fuse_scans(self, scans: Tensor, modalities: Tensor) -> Tensor:
         """Tokens of cases, (cases, 2048), from those of their scans, (cases, scans, 2048).
