@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage.io import imread
 
-from tumorbase.models.nucleus_matching import match_f1
+from tumorbase.models.instance_metrics import instance_scores
 from tumorbase.models.nucleus_segmentation import segment_nuclei
 
 EOSIN = (230, 150, 200)
@@ -35,12 +35,12 @@ def test_drawn_nuclei_are_found_at_any_resolution(mpp):
     labels = segment_nuclei(rgb, mpp)
     assert labels.dtype == np.int32
     assert labels.shape == truth.shape
-    assert match_f1(truth, labels, iou=0.7) == (1.0, 1.0, 1.0)
+    assert instance_scores(truth, labels, match_iou=0.7).dq == 1.0
 
 
 def test_touching_nuclei_are_parted():
     rgb, truth = drawn_tile([(30, 26.5), (30, 34)], 0.5)
-    assert match_f1(truth, segment_nuclei(rgb, 0.5)) == (1.0, 1.0, 1.0)
+    assert instance_scores(truth, segment_nuclei(rgb, 0.5)).dq == 1.0
 
 
 def test_specks_are_no_nuclei():
@@ -103,10 +103,10 @@ def real_tiles(shared: Path) -> dict[str, list[tuple[np.ndarray, np.ndarray, flo
 @pytest.mark.parametrize(("data_set", "at_least"), [("DSB2018", 0.45), ("CoNSeP", 0.28)])
 def test_real_nuclei_are_found(shared, data_set, at_least):
     scores = [
-        match_f1(truth, segment_nuclei(rgb, mpp))
+        instance_scores(truth, segment_nuclei(rgb, mpp))
         for rgb, truth, mpp in real_tiles(shared)[data_set]
     ]
     assert len(scores) == 6
-    f1, precision, recall = np.mean(scores, axis=0)
+    f1, precision, recall = np.mean([(s.dq, s.precision, s.recall) for s in scores], axis=0)
     print(f"{data_set}: F1 {f1:.3f}, precision {precision:.3f}, recall {recall:.3f} at IoU 0.5")
     assert f1 >= at_least
