@@ -14,15 +14,17 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import center_crop
 
 from tumorbase.models.hipt_vit import HiptTransformer
+from tumorbase.models.patch_tower import PatchPreprocessing
 
 PATCH_PX = 256
 REGION_PX = 4096  # at 0.5 um a pixel: 16 x 16 patches
-MPP = 0.5
 TOKEN_PX = 16
 DIM_256 = 384
 DIM_4K = 192
 HEADS = 6
 PATCHES_AT_ONCE = 256
+_HALF = (0.5, 0.5, 0.5)
+PREPROCESSING = PatchPreprocessing(PATCH_PX, PATCH_PX, _HALF, _HALF)
 
 
 class ViT256(HiptTransformer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 
@@ -187,3 +188,27 @@ PUBLISHED: dict[str, Weights] = {
         ),
     )
 }
+
+# Weights of other libraries' networks: prefix of their names -> "module:function" of a name.
+FAMILIES = {
+    "timm-": "tumorbase.models.timm_models:timm_weights",
+    "torchvision-": "tumorbase.models.torchvision_models:torchvision_weights",
+    "open-clip-": "tumorbase.models.open_clip_models:open_clip_weights",
+}
+
+
+def describe(name: str) -> Weights:
+    """The weights called `name`, listed or of another library.
+
+    Raises:
+        ValueError: no weights have this name.
+    """
+    if name in PUBLISHED:
+        return PUBLISHED[name]
+    for prefix, place in FAMILIES.items():
+        if name.startswith(prefix):
+            module, _, function = place.partition(":")
+            weights: Weights = getattr(import_module(module), function)(name)
+            return weights
+    known = ", ".join([*sorted(PUBLISHED), *(f"{prefix}MODEL" for prefix in FAMILIES)])
+    raise ValueError(f"weights must be one of {known}, got {name!r}")

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tumorbase.models.networks import build
-from tumorbase.models.published import PUBLISHED
+from tumorbase.models.published import describe
 
 
 def fill(network: nn.Module) -> nn.Module:
@@ -26,7 +26,7 @@ def fill(network: nn.Module) -> nn.Module:
 
 def save_weights(name: str, folder: Path) -> Path:
     """A file NAME.safetensors of the described weights `name`, filled as `fill` does."""
-    weights = PUBLISHED[name]
+    weights = describe(name)
     state = fill(build(weights.network, **weights.config)).state_dict()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.safetensors"

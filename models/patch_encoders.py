@@ -1,0 +1,73 @@
+"""Networks as encoders of patches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from tumorbase.models import hipt, resnet50_layer3
+from tumorbase.models.encoders import EncoderSpec, Runtime, canonical
+from tumorbase.models.network_encoder import NetworkEncoder, load_published
+from tumorbase.models.patch_tower import PatchPreprocessing, PatchTower
+from tumorbase.models.published import PUBLISHED, Weights
+from tumorbase.models.weights import find_weights
+
+BATCH_SIZE = {"cpu": 32, "cuda": 256}  # by device
+
+_PREPROCESSING = {
+    "hipt-vit256": hipt.PREPROCESSING,
+    "resnet50-layer3": resnet50_layer3.PREPROCESSING,
+}
+
+
+class PatchEncoder(NetworkEncoder):
+    """Embeds patches: each RGB, uint8 (side, side, 3), those of a batch all of one side."""
+
+    def __init__(
+        self, weights: Weights, preprocessing: PatchPreprocessing, runtime: Runtime
+    ) -> None:
+        """The encoder of these weights, under their name.
+
+        Raises:
+            ValueError: the weights are not found.
+        """
+        found = find_weights(weights, runtime.weights)
+        spec = EncoderSpec(
+            name=weights.name,
+            version="1",
+            level="patch",
+            dim=weights.dim,
+            weights_sha256=found.sha256,
+            preprocessing=canonical(asdict(preprocessing)),
+        )
+        super().__init__(spec, self._tower, self._cut, runtime, BATCH_SIZE[runtime.device])
+        self._weights = weights
+        self._path = found.path
+        self._preprocessing = preprocessing
+
+    def _network(self) -> nn.Module:
+        """The network with its weights."""
+        return load_published(self._weights, self._path)
+
+    def _image_network(self) -> nn.Module:
+        """What takes normalised images, (batch, 3, H, W): the whole network as a rule."""
+        return self._network()
+
+    def _tower(self) -> nn.Module:
+        return PatchTower(self._image_network(), self._preprocessing)
+
+    def _cut(self, batch: Sequence[Any]) -> tuple[np.ndarray, ...]:
+        return (self._preprocessing.cut(np.asarray(batch)),)
+
+
+def published_patch_encoder(name: str, runtime: Runtime) -> PatchEncoder:
+    """The encoder of the weights `name` of `PUBLISHED`.
+
+    Raises:
+        ValueError: the weights are not found.
+    """
+    return PatchEncoder(PUBLISHED[name], _PREPROCESSING[name], runtime)

@@ -1,0 +1,102 @@
+"""Image models of timm as encoders of patches, by the names that they have there."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import timm
+import torch
+from timm.data import resolve_data_config
+from timm.models import PretrainedCfg, get_pretrained_cfg
+from torch import nn
+
+from tumorbase.models.encoders import Runtime
+from tumorbase.models.patch_encoders import PatchEncoder
+from tumorbase.models.patch_tower import PatchPreprocessing
+from tumorbase.models.published import HubFile, Weights
+
+PREFIX = "timm-"
+
+
+def timm_encoder(name: str, runtime: Runtime) -> PatchEncoder:
+    """The encoder `name`: "timm-" and a model of timm.
+
+    Raises:
+        ValueError: as `timm_preprocessing`, or its weights are not found.
+    """
+    weights = timm_weights(name)
+    return PatchEncoder(weights, timm_preprocessing(weights.config["model"]), runtime)
+
+
+def timm_network(model: str) -> nn.Module:
+    """A network of timm without its classifier: normalised RGB (batch, 3, H, W) to (batch, dim).
+
+    Args:
+        model: name there, with or without the name of its weights: "vit_small_patch16_224" or
+            "vit_small_patch16_224.dino".
+
+    Raises:
+        ValueError: timm knows no such model.
+    """
+    _published(model)
+    return timm.create_model(model, pretrained=False, num_classes=0)
+
+
+def timm_preprocessing(model: str) -> PatchPreprocessing:
+    """What timm does to images for these weights, or for the model's usual ones.
+
+    Raises:
+        ValueError: timm knows no such model, or its input is not a square of RGB.
+    """
+    data = resolve_data_config(pretrained_cfg=_published(model).to_dict())
+    channels, height, width = data["input_size"]
+    if channels != 3 or height != width:
+        raise ValueError(f"{model}: expected square RGB input, got {data['input_size']}")
+    return PatchPreprocessing(
+        resize_px=math.floor(height / data["crop_pct"]),
+        crop_px=height,
+        mean=tuple(data["mean"]),
+        std=tuple(data["std"]),
+        interpolation=data["interpolation"],
+    )
+
+
+def timm_weights(name: str) -> Weights:
+    """The weights of the encoder `name`: "timm-" and a model of timm.
+
+    Raises:
+        ValueError: as `timm_preprocessing`.
+    """
+    model = name.removeprefix(PREFIX)
+    preprocessing = timm_preprocessing(model)
+    with torch.device("meta"):
+        dim: Any = timm_network(model).head_hidden_size
+    published = _published(model)
+    classifiers = published.classifier or ()
+    heads = (classifiers,) if isinstance(classifiers, str) else classifiers
+    return Weights(
+        name=name,
+        network="timm",
+        dim=dim,
+        preprocessing=preprocessing.summary,
+        source=f"Hugging Face {published.hf_hub_id}" if published.hf_hub_id else "not stated",
+        licence=f"{published.license or 'not stated'}; see that of the training data too",
+        is_commercial=False,
+        config={"model": model},
+        hub=HubFile(published.hf_hub_id, "model.safetensors") if published.hf_hub_id else None,
+        left_over=tuple(f"{head.partition('.')[0]}." for head in heads),
+    )
+
+
+def _published(model: str) -> PretrainedCfg:
+    """Timm's own description of the weights."""
+    architecture, _, tag = model.partition(".")
+    if not timm.is_model(architecture):
+        raise ValueError(f"timm knows no model {architecture!r}")
+    try:
+        published = get_pretrained_cfg(model)
+    except RuntimeError as error:
+        raise ValueError(f"timm knows no weights {tag!r} of {architecture}") from error
+    assert published is not None  # timm describes all of its models
+    return published

@@ -1,0 +1,115 @@
+"""CLIP models of open_clip embed patches and texts as they do there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from patches import real_patches
+from PIL import Image
+
+from golden import state_shapes
+from tumorbase.models.encoders import Runtime
+from tumorbase.models.networks import build
+from tumorbase.models.open_clip_models import OpenClipEncoder
+from tumorbase.models.published import describe
+
+MODEL = "tiny-clip"
+TEXTS = ["a photo of a tumour", "adipose tissue", "word " * 200]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Models of open_clip of two layers a tower, known there as MODEL and by its kinds."""
+    config: dict[str, Any] = {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "head_width": 32}
+        | {"patch_size": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2}
+        | {"layers": 2},
+    }
+    folder = tmp_path_factory.mktemp("configs")
+    decoder = {"context_length": 77, "width": 32, "heads": 2, "layers": 1}
+    kinds = {"": {}, "-custom": {"custom_text": True}}
+    kinds["-coca"] = kinds["-custom"] | {"multimodal_cfg": decoder}
+    for kind, more in kinds.items():
+        (folder / f"{MODEL}{kind}.json").write_text(json.dumps(config | more))
+    open_clip.add_model_config(folder)
+
+
+@pytest.fixture(scope="module")
+def theirs(_tiny_clip: None) -> Any:
+    torch.manual_seed(0)
+    return open_clip.create_model(MODEL).eval()
+
+
+@pytest.fixture(scope="module")
+def encoder(theirs: Any, tmp_path_factory: pytest.TempPathFactory) -> OpenClipEncoder:
+    folder = tmp_path_factory.mktemp("weights")
+    torch.save(theirs.state_dict(), folder / f"open-clip-{MODEL}.pt")
+    return OpenClipEncoder(f"open-clip-{MODEL}", Runtime(weights=folder))
+
+
+@pytest.mark.parametrize("kind", ["", "-custom", "-coca"])
+def test_networks_are_those_of_open_clip(kind: str) -> None:
+    ours, theirs = build("open_clip", model=MODEL + kind), open_clip.create_model(MODEL + kind)
+    assert state_shapes(ours) == state_shapes(theirs)
+    assert repr(ours) == repr(theirs)
+
+
+@torch.inference_mode()
+def test_patches_embed_as_in_open_clip(shared: Path, theirs: Any, encoder: OpenClipEncoder) -> None:
+    patches = real_patches(shared, 4)
+    transform = open_clip.image_transform(64, is_train=False)
+    images = torch.stack([transform(Image.fromarray(patch)) for patch in patches])
+    expected = theirs.encode_image(images, normalize=True).numpy()
+    vectors = encoder.encode(list(patches))
+    assert encoder.spec.dim == 32
+    # Patches are resized to within two grey levels of Pillow's result.
+    assert (vectors * expected).sum(axis=1).min() > 0.99999
+    assert (vectors @ expected.T).min() < 0.999
+
+
+@torch.inference_mode()
+def test_texts_embed_as_in_open_clip(theirs: Any, encoder: OpenClipEncoder) -> None:
+    tokens = open_clip.get_tokenizer(MODEL)(TEXTS)
+    expected = theirs.encode_text(tokens, normalize=True).numpy()
+    vectors = encoder.encode_text(TEXTS)
+    assert (vectors.dtype, vectors.shape) == (np.float32, (3, 32))
+    np.testing.assert_allclose(vectors, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_of_openai_get_their_activation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def published(_: str, tag: str) -> dict[str, bool]:
+        return {"quick_gelu": tag == "openai"}
+
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", published)
+    networks = [build("open_clip", model=f"{MODEL}{tag}") for tag in (".openai", ".laion2b", "")]
+    kinds = [type(network.visual.transformer.resblocks[0].mlp.gelu) for network in networks]
+    assert [kind.__name__ for kind in kinds] == ["QuickGELU", "GELU", "GELU"]
+
+
+def test_weights_are_described_by_their_place_on_the_hub() -> None:
+    weights = describe("open-clip-ViT-B-32.laion2b_s34b_b79k")
+    assert weights.hub
+    assert weights.hub.repository == "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
+    assert weights.hub.path == "open_clip_model.safetensors"
+    assert (weights.dim, weights.is_commercial) == (512, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("open-clip-ViT-Z-1", "open_clip knows no model 'ViT-Z-1'"),
+        ("open-clip-RN50.magic", "knows no weights 'magic' of RN50, but openai, "),
+        ("open-clip-roberta-ViT-B-32", "a text tower of the hub is not supported"),
+    ],
+)
+def test_names_that_open_clip_does_not_know_are_refused(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        describe(name)
