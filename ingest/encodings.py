@@ -14,9 +14,9 @@ from tumorbase.store.commit import FURTHER_ENCODINGS
 
 # Kind of an item -> levels of the encoders that its reader asks for; tables of others have none.
 ENCODED_LEVELS: dict[str, tuple[str, ...]] = {
-    "ct_nifti": ("lesion",),
-    "dicom_series": ("lesion",),
-    "key_slice": ("lesion",),
+    "ct_nifti": ("lesion", "body_part"),
+    "dicom_series": ("lesion", "body_part"),
+    "key_slice": ("lesion", "body_part"),
     "lesions_table": ("lesion",),
     "deeplesion_table": ("lesion",),
     "slide": ("patch", "nucleus"),

@@ -5,31 +5,32 @@ type 1 .. 8, then ymin xmin ymax xmax as fractions of the image's side. The boxe
 padded by 5 pixels (DL_info.csv): an ellipse in the box without its padding stands for the lesion.
 
 Neither file states the pixel spacing. `NOMINAL_SPACING_MM`, the usual one of body CT, is taken to
-measure texture; positions and axes in mm stay unknown.
+measure texture and to scale what networks see; positions and axes in mm stay unknown. So do the
+slices above and below, for which networks are given this one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
-from tumorbase.ingest.chosen_encoders import chosen_encoder
+from tumorbase.ingest.chosen_encoders import encoders_of
 from tumorbase.ingest.deeplesion_types import UNKNOWN, region_of_type
-from tumorbase.ingest.item import Context, Item, ItemRows, Plan, Rejected
+from tumorbase.ingest.item import Context, Item, ItemRows, Plan, Rejected, VectorRows
 from tumorbase.ingest.metadata_rows import metadata_rows
 from tumorbase.ingest.staging import stage, vector_batch
-from tumorbase.models.lesion_crop import LesionCrop
+from tumorbase.models.lesion_crop import BOX_PADDING_PX, LesionCrop, LesionInVolume, input_kind
 from tumorbase.store.errors import BadInput
 
 ENCODER = "radiomics-2d"
 NOMINAL_SPACING_MM = (1.0, 0.8, 0.8)  # (z, y, x)
-PADDING_PX = 5.0
 MIN_HALF_AXIS_PX = 2.0
 MARGIN_PX = 12
 BODY_HU = -500.0
@@ -65,7 +66,7 @@ def plan_key_slices(files: Sequence[Path]) -> Plan:
 
 
 def read_key_slice(item: Item, context: Context) -> ItemRows:
-    """The lesions of one key slice, encoded by "radiomics-2d" from its pixels.
+    """The lesions of one key slice, encoded from its pixels by "radiomics-2d" and by networks.
 
     Raises:
         BadInput: the image or its boxes cannot be read, or a box lies outside the image.
@@ -96,14 +97,8 @@ def read_key_slice(item: Item, context: Context) -> ItemRows:
         "series": metadata_rows("series", series),
         "lesion": metadata_rows("lesion", lesions),
     }
-    rows = ItemRows(tables)
-    encoder = chosen_encoder(context, ENCODER)
-    if boxes and encoder:
-        vectors = encoder.encode([crop_lesion(image_hu, box) for box in boxes])
-        ids = {name: lesions[name] for name in ("lesion_id", "patient_id")}
-        batch = vector_batch(encoder.spec, ids, vectors)
-        rows.vectors.append(stage(context, encoder.spec, [batch]))
-    return rows
+    ids = {name: lesions[name] for name in ("lesion_id", "patient_id")}
+    return ItemRows(tables, _encode(image_hu, boxes, ids, context))
 
 
 def read_slice_hu(path: str) -> np.ndarray:
@@ -147,7 +142,7 @@ def crop_lesion(image_hu: np.ndarray, box: TrueBox) -> LesionCrop:
     """
     centre = np.array([box.y_min_px + box.y_max_px, box.x_min_px + box.x_max_px]) / 2 - 0.5
     sides = np.array([box.y_max_px - box.y_min_px, box.x_max_px - box.x_min_px])
-    half_axes = np.maximum(sides / 2 - PADDING_PX, MIN_HALF_AXIS_PX)
+    half_axes = np.maximum(sides / 2 - BOX_PADDING_PX, MIN_HALF_AXIS_PX)
     y, x = np.ogrid[: image_hu.shape[0], : image_hu.shape[1]]
     mask = ((y - centre[0]) / half_axes[0]) ** 2 + ((x - centre[1]) / half_axes[1]) ** 2 <= 1.0
     low = np.maximum(np.floor(centre - half_axes).astype(int) - MARGIN_PX, 0)
@@ -156,6 +151,27 @@ def crop_lesion(image_hu: np.ndarray, box: TrueBox) -> LesionCrop:
     y_body, x_body = _body(image_hu)
     location = (_relative(centre[1], x_body), _relative(centre[0], y_body), 0.5)
     return LesionCrop(image_hu[window][None], mask[window][None], NOMINAL_SPACING_MM, location)
+
+
+def _encode(
+    image_hu: np.ndarray, boxes: Sequence[TrueBox], ids: Mapping[str, Any], context: Context
+) -> list[VectorRows]:
+    """Staged vectors of the lesions by each encoder of the run that can do with one slice."""
+    staged = []
+    for encoder in (*encoders_of(context, "lesion"), *encoders_of(context, "body_part")):
+        if encoder.spec.name == ENCODER:
+            vectors = encoder.encode([crop_lesion(image_hu, box) for box in boxes])
+        elif input_kind(encoder) is LesionInVolume:
+            vectors = encoder.encode([_in_slice(image_hu, box) for box in boxes])
+        else:
+            continue
+        staged.append(stage(context, encoder.spec, [vector_batch(encoder.spec, ids, vectors)]))
+    return staged
+
+
+def _in_slice(image_hu: np.ndarray, box: TrueBox) -> LesionInVolume:
+    box_px = (box.x_min_px, box.y_min_px, box.x_max_px, box.y_max_px)
+    return LesionInVolume(image_hu[None], 0, box_px, NOMINAL_SPACING_MM)
 
 
 def _box(path: str, number: int, line: str, shape: tuple[int, ...]) -> TrueBox:

@@ -1,9 +1,10 @@
-"""Vectors of a volume's lesions: each is cut out with a margin and given to the lesion encoders."""
+"""Vectors of a volume's lesions: each encoder of lesions is given them as it takes them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,13 @@ from tumorbase.ingest.mask_lesions import MaskLesion
 from tumorbase.ingest.staging import stage, vector_batch
 from tumorbase.ingest.volume import Volume
 from tumorbase.models.encoders import Encoder
-from tumorbase.models.lesion_crop import LesionCrop, LesionMeasure
+from tumorbase.models.lesion_crop import (
+    BOX_PADDING_PX,
+    LesionCrop,
+    LesionInVolume,
+    LesionMeasure,
+    input_kind,
+)
 
 MARGIN_MM = 10.0
 BODY_HU = -500.0
@@ -43,9 +50,14 @@ def encode_lesions(
     cut_at = perf_counter()
     ids = {"lesion_id": rows["lesion_id"], "patient_id": rows["patient_id"]}
     staged = []
+    inputs: dict[type, Sequence[Any]] = {LesionCrop: crops, LesionMeasure: _measures(rows)}
+    if modality == "CT":  # the networks read HU
+        inputs[LesionInVolume] = [in_volume(volume, lesion) for lesion in lesions]
     for encoder in _encoders(context, modality):
-        inputs = _measures(rows) if encoder.spec.name == "measurement" else crops
-        vectors = encoder.encode(inputs)
+        kind = input_kind(encoder)
+        if kind not in inputs:
+            continue
+        vectors = encoder.encode(inputs[kind])
         batch = vector_batch(encoder.spec, ids, vectors)
         staged.append(stage(context, encoder.spec, [batch]))
     return staged, {"resample": cut_at - started, "encode": perf_counter() - cut_at}
@@ -55,7 +67,8 @@ def _encoders(context: Context, modality: str) -> list[Encoder]:
     """The run's encoders of lesions that suit volumes of the modality."""
     others = {name for name in RADIOMICS.values() if name != RADIOMICS[modality]}
     others.add("radiomics-2d")  # of key slices
-    return [e for e in encoders_of(context, "lesion") if e.spec.name not in others]
+    of_lesions = [e for e in encoders_of(context, "lesion") if e.spec.name not in others]
+    return [*of_lesions, *encoders_of(context, "body_part")]
 
 
 def body_box(volume: Volume, modality: str) -> tuple[np.ndarray, np.ndarray]:
@@ -92,6 +105,20 @@ def cut(
     z, y, x = np.clip((lesion.centroid_index - first) / extent, 0.0, 1.0)
     location = (float(x), float(y), float(z))
     return LesionCrop(image, mask, volume.grid.spacing_mm, location, modality)
+
+
+def in_volume(volume: Volume, lesion: MaskLesion) -> LesionInVolume:
+    """The lesion's box on the slice that most of its pixels are on, the first of equal ones."""
+    z, y, x = (side.start for side in lesion.box)
+    key_slice = int(lesion.mask.sum(axis=(1, 2)).argmax())
+    rows, columns = np.nonzero(lesion.mask[key_slice])
+    box_px = (
+        float(x + columns.min() - BOX_PADDING_PX),
+        float(y + rows.min() - BOX_PADDING_PX),
+        float(x + columns.max() + BOX_PADDING_PX),
+        float(y + rows.max() + BOX_PADDING_PX),
+    )
+    return LesionInVolume(volume.voxels, z + key_slice, box_px, volume.grid.spacing_mm)
 
 
 def _body_threshold(voxels: np.ndarray, modality: str) -> float:

@@ -10,7 +10,7 @@ SIDE_PX = 128
 SOFT_TISSUE_HU = (-175.0, 275.0)
 GREY_LEVELS = 255.0
 MEAN_GREY = 50.0
-PREPROCESSING = {"side_px": SIDE_PX, "window_hu": SOFT_TISSUE_HU, "mean_grey": MEAN_GREY}
+SLICE_PREPROCESSING = {"side_px": SIDE_PX, "window_hu": SOFT_TISSUE_HU, "mean_grey": MEAN_GREY}
 
 
 def body_part_slice(slice_hu: np.ndarray) -> np.ndarray:

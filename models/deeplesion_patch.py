@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tumorbase.models.lesion_crop import LesionInVolume
+from tumorbase.models.lesion_crop import BOX_PADDING_PX, LesionInVolume
 from tumorbase.models.resample import resized_pixels
 
 SLICE_MM = 2.0
@@ -15,12 +15,13 @@ GREY_LEVELS = 255.0
 MEAN_GREY = 50.0  # subtracted, as from all images of the DeepLesion networks
 PATCH_PX = 120
 LARGEST_SLICE_PX = 800
-PREPROCESSING = {
+PATCH_PREPROCESSING = {
     "slice_mm": SLICE_MM,
     "window_hu": WINDOW_HU,
     "mean_grey": MEAN_GREY,
     "patch_px": PATCH_PX,
     "largest_slice_px": LARGEST_SLICE_PX,
+    "box_padding_px": BOX_PADDING_PX,
 }
 
 

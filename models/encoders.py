@@ -13,7 +13,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-LEVELS = ("lesion", "patch", "nucleus", "slide", "patient", "profile", "series", "case")
+LEVELS = (
+    "lesion",
+    "body_part",
+    "patch",
+    "nucleus",
+    "slide",
+    "patient",
+    "profile",
+    "series",
+    "case",
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,10 @@ def canonical(parameters: Mapping[str, Any]) -> str:
 
 
 class Encoder(Protocol):
-    """Anything with a spec that turns a batch of its level's inputs into vectors."""
+    """Anything with a spec that turns a batch of its level's inputs into vectors.
+
+    What those of lesions take is said by `lesion_crop.input_kind`.
+    """
 
     spec: EncoderSpec
 
@@ -110,6 +123,15 @@ ENCODERS: dict[str, EncoderEntry] = {
     "measurement": EncoderEntry("lesion", "tumorbase.models.lesion_measurement:LesionMeasurement"),
     "stain-texture": EncoderEntry("patch", "tumorbase.models.stain_texture:StainTexture"),
     "nucleus-shape": EncoderEntry("nucleus", "tumorbase.models.nucleus_shape:NucleusShape"),
+    **{
+        name: EncoderEntry(
+            "lesion", "tumorbase.models.deeplesion_encoders:lesion_embedder", weights=(name,)
+        )
+        for name in ("lesion-graph", "lesanet")
+    },
+    "ssbr": EncoderEntry(
+        "body_part", "tumorbase.models.deeplesion_encoders:body_part_regressor", weights=("ssbr",)
+    ),
     "radnet": EncoderEntry(
         "series", "tumorbase.models.radnet_encoder:RadNetEncoder", weights=("radnet",)
     ),

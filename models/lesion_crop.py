@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+BOX_PADDING_PX = 5.0  # by which the boxes of DeepLesion go around a lesion
+
 
 @dataclass(frozen=True)
 class LesionCrop:
@@ -41,10 +43,20 @@ class LesionInVolume:
 
     `volume` is float32 (z, y, x) in HU, its axes ascending towards head, back and left; a volume of
     one slice stands for a key slice whose neighbours are not known. `key_slice` is a z index.
-    `box_px` is (x1, y1, x2, y2) in pixels of that slice; `spacing_mm` is (z, y, x).
+    `box_px` is (x1, y1, x2, y2) in pixels of that slice, `BOX_PADDING_PX` around the lesion;
+    `spacing_mm` is (z, y, x).
     """
 
     volume: np.ndarray
     key_slice: int
     box_px: tuple[float, float, float, float]
     spacing_mm: tuple[float, float, float]
+
+
+LesionInput = LesionCrop | LesionMeasure | LesionInVolume
+
+
+def input_kind(encoder: object) -> type[LesionInput]:
+    """Which of these an encoder of lesions takes: what it states as `takes`, else `LesionCrop`."""
+    kind: type[LesionInput] = getattr(encoder, "takes", LesionCrop)
+    return kind

@@ -33,6 +33,8 @@ FEATURE_NAMES = (
 class LesionMeasurement:
     """Position, RECIST axes and what of them is unknown; raw measurements."""
 
+    takes = LesionMeasure
+
     def __init__(self) -> None:
         preprocessing = {
             "neutral_position_mm": NEUTRAL_POSITION_MM,

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tumorbase.query.level_columns import align, covariates
+from tumorbase.query.level_columns import align, covariates, with_body_part
 from tumorbase.query.point_in_time import KNOWN, in_utc, known_patients
 from tumorbase.query.similar import choose_encoder
 from tumorbase.store.encoder_row import StoredEncoder
@@ -56,6 +56,8 @@ def export_level(view: View, level: str, as_of: datetime | None = None) -> pa.Re
 
 def _described(view: View, level: str, as_of: datetime | None) -> pa.Table:
     rows = view.sql(f"FROM {_DESCRIBED[level]} WHERE {KNOWN} ORDER BY {level}_id", as_of=as_of)
+    if level == "lesion":
+        rows = with_body_part(view, rows)
     if not view.encoders(level):
         return rows
     encoder = choose_encoder(view, level)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,8 +31,27 @@ def describe_rows(view: View, level: str, rows: pa.Table) -> pa.Table:
     columns = align(covariates(view), "patient_id", rows["patient_id"])
     columns |= {name: rows[name] for name in rows.column_names}
     if level in _DESCRIBED:
-        columns |= align(view.table(level), ID_COLUMN[level], rows[ID_COLUMN[level]])
+        described = view.table(level)
+        if level == "lesion":
+            described = with_body_part(view, described)
+        columns |= align(described, ID_COLUMN[level], rows[ID_COLUMN[level]])
     return pa.table(columns)  # a level's own column goes before a covariate's
+
+
+def with_body_part(view: View, lesions: pa.Table) -> pa.Table:
+    """Rows of the lesion table, `body_part` being the score by the regressor that ran last.
+
+    Scores of different regressors have different zeros and units, and are not mixed.
+    """
+    encoders = view.encoders("body_part")
+    if not encoders:
+        return lesions
+    vectors = view.vectors(encoders[-1])
+    scores = pa.array(vectors.raw[:, 0].astype(np.float64))
+    table = pa.table({"lesion_id": vectors.rows["lesion_id"], "body_part": scores})
+    found = align(table, "lesion_id", lesions["lesion_id"])
+    place = lesions.schema.get_field_index("body_part")
+    return lesions.set_column(place, "body_part", found["body_part"])
 
 
 def covariates(view: View, as_of: datetime | None = None) -> pa.Table:

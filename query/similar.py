@@ -21,6 +21,8 @@ from tumorbase.store.schema import ID_COLUMN, METADATA
 from tumorbase.store.vectors import vector_matrix
 from tumorbase.store.view import View
 
+# A score, as that of the level "body_part", has no direction to compare.
+SEARCHED = tuple(level for level in ID_COLUMN if level != "body_part")
 MAX_LIMIT = 1000
 MAX_VALUE = 1e18  # of a vector given; squares of larger ones leave float32
 # Larger sets are read from disk in batches at every question instead of kept in memory.
@@ -113,8 +115,8 @@ def _preference(encoder: StoredEncoder) -> int:
 
 
 def _check(question: SimilarQuestion) -> None:
-    if question.level not in ID_COLUMN:
-        known = ", ".join(ID_COLUMN)
+    if question.level not in SEARCHED:
+        known = ", ".join(SEARCHED)
         raise InvalidRequest(f"level must be one of {known}, got {question.level!r}")
     if not 1 <= question.limit <= MAX_LIMIT:
         raise InvalidRequest(f"limit must be in [1, {MAX_LIMIT}], got {question.limit}")

@@ -65,7 +65,7 @@ METADATA: dict[str, pa.Schema] = {
             ("long_axis_mm", pa.float64()),  # RECIST 1.1, in the axial plane
             ("short_axis_mm", pa.float64()),
             ("volume_mm3", pa.float64()),
-            ("body_part", pa.float64()),  # head 0 .. feet 1 where an encoder gives it
+            ("body_part", pa.float64()),  # null: queries fill it from the level of that name
             *_FACT_TIMES,
         ]
     ),
@@ -126,6 +126,8 @@ METADATA: dict[str, pa.Schema] = {
 # `vector`, after the columns below. A vector's row repeats what filters need.
 VECTOR_ROWS: dict[str, pa.Schema] = {
     "lesion": pa.schema([("lesion_id", pa.string()), ("patient_id", pa.string())]),
+    # One number: how far down the body the lesion lies, growing from head to feet.
+    "body_part": pa.schema([("lesion_id", pa.string()), ("patient_id", pa.string())]),
     "patch": pa.schema(
         [
             ("patch_id", pa.string()),
@@ -161,5 +163,7 @@ VECTOR_ROWS: dict[str, pa.Schema] = {
     ),
 }
 
-# The id column of each level at which one can search.
-ID_COLUMN = {level: f"{level}_id" for level in (*VECTOR_ROWS, "patient")}
+# The column that names the rows of a level: the first one.
+ID_COLUMN = {level: schema.names[0] for level, schema in VECTOR_ROWS.items()} | {
+    "patient": "patient_id"
+}
