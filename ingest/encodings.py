@@ -19,7 +19,7 @@ ENCODED_LEVELS: dict[str, tuple[str, ...]] = {
     "key_slice": ("lesion", "body_part"),
     "lesions_table": ("lesion",),
     "deeplesion_table": ("lesion",),
-    "slide": ("patch", "nucleus"),
+    "slide": ("patch", "slide", "nucleus"),
     "nuclei": ("nucleus",),
     "genomics_table": ("profile",),
     "tcga_table": ("profile",),

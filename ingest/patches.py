@@ -190,6 +190,17 @@ def _read_block(
     return Patches(pixels, column, row)
 
 
+def read_rectangle(slide: SlideSource, grid: PatchGrid, columns: slice, rows: slice) -> np.ndarray:
+    """Patches that lie together as one image, uint8 (rows x side, columns x side, 3)."""
+    count = columns.stop - columns.start
+    strips = [
+        _read_run(slide, grid, columns.start, row, count) for row in range(rows.start, rows.stop)
+    ]
+    patches = np.stack(strips)  # (rows, columns, side, side, 3)
+    height, width = len(strips) * grid.side_px, count * grid.side_px
+    return patches.swapaxes(1, 2).reshape(height, width, 3)
+
+
 def _read_run(slide: SlideSource, grid: PatchGrid, column: int, row: int, count: int) -> np.ndarray:
     """`count` patches side by side, uint8 (count, side, side, 3)."""
     side = grid.side_level0_px

@@ -21,6 +21,7 @@ from tumorbase.ingest.patches import (
 )
 from tumorbase.ingest.slide_nuclei import stage_slide_nuclei
 from tumorbase.ingest.slide_plan import plan_slides
+from tumorbase.ingest.slide_regions import stage_slide_vectors
 from tumorbase.ingest.slide_source import SlideSource, open_slide
 from tumorbase.ingest.slide_tissue import Tissue, look_for_tissue
 from tumorbase.ingest.staging import stage, vector_batch
@@ -53,6 +54,7 @@ def read_slide(item: Item, context: Context) -> ItemRows:
         grid = patch_grid(slide, context.patch_mpp, context.patch_px)
         for encoder in encoders_of(context, "patch"):
             rows.vectors += stage_patches(slide, grid, tissue, encoder, ids, context, seconds)
+        rows.vectors += stage_slide_vectors(slide, tissue, ids, context, seconds)
         if not item.details.get("has_imported_nuclei"):
             begun, encoded = perf_counter(), seconds["encode"]
             rows.vectors += stage_slide_nuclei(slide, tissue, ids, context, seconds)

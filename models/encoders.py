@@ -87,6 +87,14 @@ class CaseEncoder(Encoder, Protocol):
         ...
 
 
+class TextEncoder(Encoder, Protocol):
+    """One that turns texts into vectors too, in the space of its other inputs."""
+
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of the texts, float32 of shape (len(texts), spec.dim), finite."""
+        ...
+
+
 @dataclass(frozen=True)
 class Runtime:
     """Where networks run and find their weights: what the encoders that are networks are told.
@@ -113,6 +121,7 @@ class EncoderEntry:
     factory: str
     weights: tuple[str, ...] = ()
     dim: int = 0  # of the vectors, where it is not that of the weights
+    embeds_text: bool = False  # it is a `TextEncoder`
 
 
 ENCODERS: dict[str, EncoderEntry] = {
@@ -123,6 +132,18 @@ ENCODERS: dict[str, EncoderEntry] = {
     "measurement": EncoderEntry("lesion", "tumorbase.models.lesion_measurement:LesionMeasurement"),
     "stain-texture": EncoderEntry("patch", "tumorbase.models.stain_texture:StainTexture"),
     "nucleus-shape": EncoderEntry("nucleus", "tumorbase.models.nucleus_shape:NucleusShape"),
+    **{
+        name: EncoderEntry(
+            "patch", "tumorbase.models.patch_encoders:published_patch_encoder", weights=(name,)
+        )
+        for name in ("hipt-vit256", "resnet50-layer3")
+    },
+    "hipt-4k": EncoderEntry(
+        "slide",
+        "tumorbase.models.hipt_encoder:HiptSlideEncoder",
+        weights=("hipt-vit256", "hipt-vit4k"),
+        dim=576,
+    ),
     **{
         name: EncoderEntry(
             "lesion", "tumorbase.models.deeplesion_encoders:lesion_embedder", weights=(name,)
@@ -138,7 +159,15 @@ ENCODERS: dict[str, EncoderEntry] = {
 }
 
 # Networks of other libraries by their own names, each the prefix and then the name.
-FAMILIES: dict[str, EncoderEntry] = {}
+FAMILIES: dict[str, EncoderEntry] = {
+    "timm-": EncoderEntry("patch", "tumorbase.models.timm_models:timm_encoder"),
+    "torchvision-": EncoderEntry(
+        "patch", "tumorbase.models.torchvision_models:torchvision_encoder"
+    ),
+    "open-clip-": EncoderEntry(
+        "patch", "tumorbase.models.open_clip_models:OpenClipEncoder", embeds_text=True
+    ),
+}
 
 # Made where they are used, from a store's own profiles, or by pooling vectors of other encoders.
 _FITTED = ("gene-signatures", "gene-pca")

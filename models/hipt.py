@@ -15,9 +15,8 @@ from torchvision.transforms.functional import center_crop
 
 from tumorbase.models.hipt_vit import HiptTransformer
 from tumorbase.models.patch_tower import PatchPreprocessing
+from tumorbase.models.slide_region import PATCH_PX
 
-PATCH_PX = 256
-REGION_PX = 4096  # at 0.5 um a pixel: 16 x 16 patches
 TOKEN_PX = 16
 DIM_256 = 384
 DIM_4K = 192

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from tumorbase.models.gated_attention import GatedAttention, attention_pool
-from tumorbase.models.hipt import DIM_4K, DIM_256, PATCH_PX, REGION_PX, ViT4K
+from tumorbase.models.hipt import DIM_4K, DIM_256, ViT4K
+from tumorbase.models.slide_region import PATCHES_A_SIDE
 from tumorbase.models.survival_output import SurvivalOutput
 
-PATCHES_A_SIDE = REGION_PX // PATCH_PX
 DROPOUT = 0.25
 
 

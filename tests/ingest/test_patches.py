@@ -14,6 +14,7 @@ from tumorbase.ingest.patches import (
     chosen_patches,
     patch_grid,
     read_patches,
+    read_rectangle,
     tissue_fractions,
 )
 
@@ -100,6 +101,13 @@ def test_a_slide_smaller_than_a_patch_is_one_patch_with_its_mirror_image() -> No
     assert patches.pixels.shape == (1, 256, 256, 3)
     assert patches.pixels[0, 0, 199, 0] == patches.pixels[0, 0, 200, 0] == 3
     assert patches.pixels[0, 255, 0, 1] == 0  # mirrored back to the top
+
+
+def test_patches_that_lie_together_are_read_as_one_image() -> None:
+    slide = Checker(1000, 700, 0.5)
+    image = read_rectangle(slide, patch_grid(slide, 0.5, 64), slice(2, 5), slice(1, 7))
+    expected = slide.read(2 * 64, 64, 0, 3 * 64, 6 * 64)
+    np.testing.assert_array_equal(image, np.asarray(expected))
 
 
 def test_tissue_fractions_are_shares_of_each_patch() -> None:
