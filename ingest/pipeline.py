@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tumorbase.ingest.chosen_encoders import encoder_ids, resolve_encoders, runtime_for
 from tumorbase.ingest.claims import CLAIMED, Claims
+from tumorbase.ingest.device_process import networks_apart
 from tumorbase.ingest.encodings import ENCODED_LEVELS, Encoded, encoded_items, further_key
 from tumorbase.ingest.fingerprint import fingerprint_item, fingerprint_rows
 from tumorbase.ingest.item import Context, Item, ItemRows, Rejected, VectorRows
@@ -114,16 +115,17 @@ def ingest(
     """
     _check(paths, options)
     run = _Run(store, options)
+    workers = options.workers or os.cpu_count() or 1
     try:
         planned, context = plan(paths, options.source, run.context)
-        run.context = _know_stored_patients(store, context)
         run.quarantine(planned.rejected)
-        pending = run.pending(planned.items, progress)
-        workers = options.workers or os.cpu_count() or 1
-        for each, rows in read_pending(pending, workers, options.pseudonym_key):
-            run.finish(each, rows, progress)
-            if is_cancelled():
-                break
+        with networks_apart(context.encoders, context.runtime, workers) as runtime:
+            run.context = replace(_know_stored_patients(store, context), runtime=runtime)
+            pending = run.pending(planned.items, progress)
+            for each, rows in read_pending(pending, workers, options.pseudonym_key):
+                run.finish(each, rows, progress)
+                if is_cancelled():
+                    break
         run.commit(progress)
     finally:
         shutil.rmtree(run.context.staging, ignore_errors=True)

@@ -21,10 +21,10 @@ def prepare_worker() -> None:
     """One thread a worker: the workers share the cores, and more threads would only contend."""
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """End this process when the ingesting one is killed: it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None

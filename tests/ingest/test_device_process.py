@@ -1,0 +1,152 @@
+"""One process runs the networks of all workers, and fills its batches across their items."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from golden import save_weights
+from tumorbase.ingest import device_process
+from tumorbase.ingest.device_process import DeviceProcess, networks_apart
+from tumorbase.models.encoders import Runtime, build_encoder
+from tumorbase.store.errors import WorkerDied
+
+NAME = "timm-resnet10t"
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+    """Weights of a small network, on the processor."""
+    folder = tmp_path_factory.mktemp("weights")
+    save_weights(NAME, folder)
+    return Runtime(weights=folder)
+
+
+@pytest.fixture(scope="module")
+def process(local: Runtime) -> Iterator[DeviceProcess]:
+    with DeviceProcess([NAME], local) as process:
+        yield process
+
+
+def patches(count: int, seed: int = 0) -> list[np.ndarray]:
+    random = np.random.default_rng(seed)
+    return list(random.integers(0, 256, (count, 64, 64, 3), dtype=np.uint8))
+
+
+def test_vectors_are_those_of_the_network_run_here(process: DeviceProcess, local: Runtime) -> None:
+    remote = build_encoder(NAME, pickle.loads(pickle.dumps(process.runtime)))
+    here = build_encoder(NAME, local)
+    assert remote.spec == here.spec
+    np.testing.assert_allclose(remote.encode(patches(5)), here.encode(patches(5)), atol=1e-5)
+
+
+def test_threads_that_ask_at_once_each_get_their_own(
+    process: DeviceProcess, local: Runtime
+) -> None:
+    remote, here = build_encoder(NAME, process.runtime), build_encoder(NAME, local)
+    counts = [1, 4, 2, 7, 3, 5]
+    with ThreadPoolExecutor(len(counts)) as pool:
+        asked = [pool.submit(remote.encode, patches(n, seed=n)) for n in counts]
+        for count, answer in zip(counts, asked, strict=True):
+            expected = here.encode(patches(count, seed=count))
+            np.testing.assert_allclose(answer.result(), expected, atol=1e-5)
+
+
+def test_an_error_reaches_who_asked_and_the_next_question_is_answered(
+    process: DeviceProcess,
+) -> None:
+    remote = process.runtime.remote
+    assert remote
+    with pytest.raises(RuntimeError):
+        remote(NAME, np.zeros((2, 64, 64, 5), dtype=np.uint8))  # no three channels
+    with pytest.raises(KeyError, match="unknown"):
+        remote("unknown", np.zeros(1))
+    assert remote(NAME, np.stack(patches(2))).shape == (2, 512)
+
+
+def test_a_process_that_dies_is_told_of(local: Runtime) -> None:
+    with DeviceProcess([NAME], local) as process:
+        remote, pid = process.runtime.remote, process._process.pid
+        assert remote
+        assert pid
+        remote(NAME, np.stack(patches(1)))
+        os.kill(pid, signal.SIGKILL)
+        process._process.join()
+        with pytest.raises(WorkerDied, match="process that runs the networks died"):
+            remote(NAME, np.stack(patches(1)))
+
+
+def test_the_process_ends_with_its_context(local: Runtime) -> None:
+    with DeviceProcess([], local) as process:
+        assert process._process.is_alive()
+    assert not process._process.is_alive()
+
+
+def test_questions_that_wait_go_through_the_network_as_one_batch() -> None:
+    asked: list[int] = []
+
+    class Encoder:
+        def run(self, values: np.ndarray) -> np.ndarray:
+            asked.append(len(values))
+            return 2 * values
+
+    requests = [
+        device_process._Request("a", [np.full((n, 3), n, dtype=np.float32)], Future())
+        for n in (2, 1, 4)
+    ]
+    device_process._run_together({"a": Encoder()}, requests)
+    assert asked == [7]
+    for request in requests:
+        np.testing.assert_array_equal(request.output.result(), 2 * request.inputs[0])
+    other_shape = device_process._Request("a", [np.zeros((1, 4))], Future())
+    other_name = device_process._Request("b", [np.zeros((1, 3))], Future())
+    assert not other_shape.goes_with(requests[0])
+    assert not other_name.goes_with(requests[0])
+
+
+def test_only_workers_that_share_a_gpu_need_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = Runtime("cuda")
+    started: list[list[str]] = []
+
+    class Process:
+        runtime = Runtime("cuda", remote=torch.nn.Identity())
+
+        def __init__(self, names: list[str], runtime: Runtime) -> None:
+            started.append(names)
+
+        def __enter__(self) -> Process:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+    monkeypatch.setattr(device_process, "DeviceProcess", Process)
+    for names, runtime, workers in (
+        (["radiomics"], cuda, 4),
+        ([NAME], cuda, 1),
+        ([NAME], Runtime(), 4),
+    ):
+        with networks_apart(names, runtime, workers) as told:
+            assert told is runtime
+    with networks_apart(["radiomics", NAME], cuda, 4) as told:
+        assert told is Process.runtime
+    assert started == [[NAME]]
+
+
+def test_a_worker_ends_without_waiting_for_the_process(process: DeviceProcess) -> None:
+    remote = process.runtime.remote
+    assert remote
+    threads = [threading.Thread(target=remote, args=(NAME, np.stack(patches(1)))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
