@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,8 +148,9 @@ def test_a_worker_that_is_killed_ends_the_run_and_the_next_goes_on(
 
     def kill_workers(_: Progress) -> None:
         for child in psutil.Process().children():
-            if "spawn_main" in " ".join(child.cmdline()):  # and not the resource tracker
-                child.kill()
+            with suppress(psutil.NoSuchProcess):  # killed already
+                if "spawn_main" in " ".join(child.cmdline()):  # and not the resource tracker
+                    child.kill()
 
     with pytest.raises(WorkerDied, match="a worker process died"):
         ingest(store, [small_cohort], IngestOptions(workers=2, mpp=0.5), kill_workers)
