@@ -9,13 +9,12 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from tumorbase.models.box_pooling import pool_boxes
 from tumorbase.models.deeplesion_patch import GREY_LEVELS, MEAN_GREY
+from tumorbase.models.patch_tower import IMAGENET_MEAN, IMAGENET_STD
 
 EMBEDDING_DIM = 128 + 256 + 512 + 512
 # Layers of torchvision's `vgg16().features`: up to where each of conv2 to conv5 has its ReLU.
 SCALE_ENDS = (9, 16, 23, 30)
 LESION_SCALES = (0, 1)  # conv2 and conv3 pool the lesion's box, conv4 and conv5 the whole patch
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 class LesionGraph(nn.Module):
@@ -41,7 +40,7 @@ class LesionGraph(nn.Module):
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         mean = torch.tensor(IMAGENET_MEAN) - MEAN_GREY / GREY_LEVELS
         self.register_buffer("mean", mean[:, None, None], persistent=False)
-        deviation = torch.tensor(IMAGENET_DEVIATION)[:, None, None]
+        deviation = torch.tensor(IMAGENET_STD)[:, None, None]
         self.register_buffer("deviation", deviation, persistent=False)
 
     def forward(self, patches: Tensor, lesion_boxes_px: Tensor) -> Tensor:
