@@ -11,7 +11,6 @@ from tumorbase.models.box_pooling import pool_boxes
 from tumorbase.models.deeplesion_patch import GREY_LEVELS, MEAN_GREY
 from tumorbase.models.patch_tower import IMAGENET_MEAN, IMAGENET_STD
 
-EMBEDDING_DIM = 128 + 256 + 512 + 512
 # Layers of torchvision's `vgg16().features`: up to where each of conv2 to conv5 has its ReLU.
 SCALE_ENDS = (9, 16, 23, 30)
 LESION_SCALES = (0, 1)  # conv2 and conv3 pool the lesion's box, conv4 and conv5 the whole patch
@@ -24,8 +23,8 @@ class LesionGraph(nn.Module):
     taken to be the channels of these four scales (128 + 256 + 512 + 512), each pooled to its
     greatest value; the crops and the kind of pooling are those of the same authors' LesaNet. Each
     scale has length 1 before they are joined, so that the cosine of two lesions is the mean of four
-    scales' cosines. Without training it is the paper's baseline, "multi-scale ImageNet feature":
-    its keys are those of torchvision's VGG-16 without the classifier.
+    scales' cosines. The keys are those of torchvision's VGG-16 without the classifier, whose weights
+    alone make it the like of the paper's baseline, "multi-scale ImageNet feature".
     """
 
     mean: Tensor
