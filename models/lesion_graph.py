@@ -23,8 +23,8 @@ class LesionGraph(nn.Module):
     taken to be the channels of these four scales (128 + 256 + 512 + 512), each pooled to its
     greatest value; the crops and the kind of pooling are those of the same authors' LesaNet. Each
     scale has length 1 before they are joined, so that the cosine of two lesions is the mean of four
-    scales' cosines. The keys are those of torchvision's VGG-16 without the classifier, whose weights
-    alone make it the like of the paper's baseline, "multi-scale ImageNet feature".
+    scales' cosines. The keys are those of torchvision's VGG-16 without the classifier; its weights
+    alone make this the like of the paper's baseline, "multi-scale ImageNet feature".
     """
 
     mean: Tensor
