@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from tumorbase.ingest.chosen_encoders import encoders_of
 from tumorbase.ingest.clinical import TIME_COLUMNS
 from tumorbase.ingest.csv_table import CsvTable, read_csv_table
 from tumorbase.ingest.item import Context, Item, ItemRows, Rejected, VectorRows
@@ -18,6 +19,7 @@ from tumorbase.ingest.staging import stage, vector_batch
 from tumorbase.models.encoders import EncoderSpec
 from tumorbase.models.gene_pca import GenePca
 from tumorbase.models.gene_signatures import GeneSignatures
+from tumorbase.models.genomic_profile import GenomicProfile
 from tumorbase.store.errors import BadInput
 
 
@@ -45,7 +47,7 @@ def read_genomics_table(item: Item, context: Context) -> ItemRows:
     rows = profile_rows(
         Path(item.path).stem, patients.filter(pa.array(keep)), panel, measured[keep], times
     )
-    vectors = profile_vectors(rows["profile"], panel, measured[keep], groups, context)
+    vectors = profile_vectors(rows["profile"], panel, measured[keep], groups, item.path, context)
     return ItemRows(rows, vectors, [*checks.rejected, *left_out])
 
 
@@ -132,29 +134,43 @@ def profile_vectors(
     panel: Sequence[str],
     measured: np.ndarray,
     groups: dict[str, list[str]],
+    path: str,
     context: Context,
 ) -> list[VectorRows]:
-    """Staged vectors: signature scores if the groups have columns in the panel, else components.
+    """Staged vectors: signature scores if the groups have columns in the panel, else components;
+    and those of the run's networks.
 
     Args:
         profiles: rows of `METADATA["profile"]`.
         panel: names of the columns.
         measured: float32 (profiles, columns), NaN where missing.
         groups: genes of each signature; empty if there are none.
+        path: of the table, for messages.
         context: of the run.
+
+    Raises:
+        BadInput: the panel lacks most columns of a network.
     """
     if len(measured) == 0:
         return []
+    staged = []
+    for encoder in encoders_of(context, "profile"):
+        batch = [GenomicProfile(tuple(panel), values) for values in measured]
+        try:
+            vectors = encoder.encode(batch)
+        except ValueError as error:
+            raise BadInput(path, f"cannot be encoded by {encoder.spec.name}: {error}") from error
+        staged.append(_staged(context, encoder.spec, profiles, vectors, b""))
     if groups:
         signatures = GeneSignatures(groups, panel)
         if signatures.columns_used:
             vectors = signatures.encode(measured)
-            return [_staged(context, signatures.spec, profiles, vectors, b"")]
+            return [*staged, _staged(context, signatures.spec, profiles, vectors, b"")]
     try:
         pca = GenePca.fit(panel, measured)
     except ValueError:
-        return []  # too few profiles, or all alike: there is nothing to tell apart
-    return [_staged(context, pca.spec, profiles, pca.encode(measured), pca.artefact)]
+        return staged  # too few profiles, or all alike: there is nothing to tell apart
+    return [*staged, _staged(context, pca.spec, profiles, pca.encode(measured), pca.artefact)]
 
 
 def _staged(

@@ -253,4 +253,5 @@ def _profiles(
     groups = read_signatures(item.files[1]) if len(item.files) > 1 else {}
     source = Path(item.path).name.partition(".")[0]
     tables = profile_rows(source, cases, panel, measured, {})
-    return ItemRows(tables, profile_vectors(tables["profile"], panel, measured, groups, context))
+    vectors = profile_vectors(tables["profile"], panel, measured, groups, item.path, context)
+    return ItemRows(tables, vectors)

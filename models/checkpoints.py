@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy._core import multiarray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -56,6 +57,24 @@ def read_state(path: Path, wrapper: str = "", prefixes: Sequence[str] = ()) -> d
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def read_notes(path: Path) -> dict[str, Any]:
+    """What a .safetensors file says of itself beside its tensors: each a JSON text in its metadata,
+    by name; empty for other files.
+
+    Raises:
+        ValueError: not a safetensors file, or a text is not JSON.
+    """
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a safetensors file: {error}") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: expected JSON texts in its metadata: {error}") from error
 
 
 def load_into(

@@ -144,6 +144,7 @@ ENCODERS: dict[str, EncoderEntry] = {
         weights=("hipt-vit256", "hipt-vit4k"),
         dim=576,
     ),
+    "snn": EncoderEntry("profile", "tumorbase.models.snn_encoder:SnnEncoder", weights=("snn",)),
     **{
         name: EncoderEntry(
             "lesion", "tumorbase.models.deeplesion_encoders:lesion_embedder", weights=(name,)

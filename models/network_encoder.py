@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from tumorbase.models.checkpoints import load_into, read_state
-from tumorbase.models.encoders import EncoderSpec, Runtime, canonical
+from tumorbase.models.checkpoints import load_into, read_notes, read_state
+from tumorbase.models.encoders import EncoderSpec, Runtime
 from tumorbase.models.inference import Inference
 from tumorbase.models.networks import build
 from tumorbase.models.published import Weights
-from tumorbase.models.weights import find_weights
 
 Prepare = Callable[[Sequence[Any]], tuple[np.ndarray, ...]]
 
@@ -83,45 +82,20 @@ class NetworkEncoder:
 def load_published(weights: Weights, path: Path) -> nn.Module:
     """The network of these weights, loaded from a file.
 
+    A .safetensors file of one's own may say `config` of itself (`checkpoints.read_notes`), what the
+    network's class is told beside or instead of the published configuration.
+
     Raises:
-        ValueError: as `checkpoints.read_state` and `checkpoints.load_into`.
+        ValueError: as `checkpoints.read_state` and `checkpoints.load_into`, or its configuration is
+            not one of the network's.
     """
-    network = build(weights.network, **weights.config)
+    config = {**weights.config, **read_notes(path).get("config", {})}
+    try:
+        network = build(weights.network, **config)
+    except TypeError as error:
+        raise ValueError(
+            f"{path}: {weights.network} cannot be built of {config}: {error}"
+        ) from error
     state = read_state(path, weights.wrapper, weights.prefixes)
     load_into(network, state, str(path), weights.left_over)
     return network
-
-
-def published_encoder(
-    weights: Weights,
-    level: str,
-    preprocessing: Mapping[str, Any],
-    prepare: Prepare,
-    runtime: Runtime,
-    batch_size: int,
-) -> NetworkEncoder:
-    """The encoder of one published network under the weights' name, as most of them are.
-
-    Args:
-        weights: described in `published`; their `dim` is the vectors'.
-        level: of `encoders.LEVELS`.
-        preprocessing: every parameter that changes the output.
-        prepare: as of `NetworkEncoder`.
-        runtime: where it runs and finds the weights.
-        batch_size: as of `NetworkEncoder`.
-
-    Raises:
-        ValueError: the weights are not found.
-    """
-    found = find_weights(weights, runtime.weights)
-    spec = EncoderSpec(
-        name=weights.name,
-        version="1",
-        level=level,
-        dim=weights.dim,
-        weights_sha256=found.sha256,
-        preprocessing=canonical(preprocessing),
-    )
-    return NetworkEncoder(
-        spec, lambda: load_published(weights, found.path), prepare, runtime, batch_size
-    )

@@ -162,6 +162,7 @@ PUBLISHED: dict[str, Weights] = {
             source="none published; train it, from torchvision VGG16_Weights.IMAGENET1K_V1 on",
             licence="as whoever trains it decides",
             is_commercial=True,
+            left_over=("classifier.",),
         ),
         Weights(
             name="radnet",
@@ -172,6 +173,7 @@ PUBLISHED: dict[str, Weights] = {
             licence="MIT; trained on Radiopaedia cases, CC BY-NC-SA 3.0",
             is_commercial=False,
             config={"n_classes": 5569},
+            left_over=("bioLORD.", "fcke."),
             hub=HubFile(
                 "QiaoyuZheng/RP3D-DiagModel",
                 "RP3D_5569_res_ART_256_32_BCE_T_4_2_0.7_2048_E_F_F_F_N/pytorch_model.bin",
@@ -181,10 +183,11 @@ PUBLISHED: dict[str, Weights] = {
             name="snn",
             network="snn",
             dim=256,
-            preprocessing="columns, means and deviations stated in the file",
+            preprocessing="z-scores of the columns, by means and deviations, that the file states",
             source="none published; train it on your own profiles",
             licence="as whoever trains it decides",
             is_commercial=True,
+            left_over=("input_",),
         ),
     )
 }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from snn_weights import save_snn
 from tumorbase.ingest.genomics import read_genomics_table, read_signatures
 from tumorbase.ingest.item import Context, Item, ItemRows
+from tumorbase.models.encoders import Runtime
 from tumorbase.models.gene_pca import GenePca
 from tumorbase.store.errors import BadInput
 from tumorbase.store.schema import METADATA
@@ -134,3 +137,18 @@ def test_six_published_groups_are_read(shared) -> None:
     assert len(groups) == 6
     assert "TP53" in groups["Tumor Suppressor Genes"]
     assert all("" not in genes for genes in groups.values())
+
+
+def test_a_network_encodes_profiles_beside_the_built_in_encoders(tmp_path: Path) -> None:
+    columns = ["KRAS_rnaseq", "TP53_rnaseq"]
+    save_snn(tmp_path, columns)
+    (tmp_path / "genes.csv").write_text(TABLE)
+    item = Item("genomics_table", "table:c", "genes.csv", (str(tmp_path / "genes.csv"),))
+    item = replace(item, path=item.files[0])
+    context = Context(tmp_path, ("snn",), Runtime(weights=tmp_path))
+    network, components = read_genomics_table(item, context).vectors
+    assert (network.spec.name, network.rows) == ("snn", 4)
+    assert components.spec.name == "gene-pca"
+    (tmp_path / "genes.csv").write_text("patient_id,MYC_rnaseq\nP1,1\n")
+    with pytest.raises(BadInput, match=r"genes\.csv: cannot be encoded by snn: expected at least"):
+        read_genomics_table(item, context)

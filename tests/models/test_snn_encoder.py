@@ -1,0 +1,77 @@
+"""Genomic profiles embedded by a trained SNN, whatever their panel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from golden import fill
+from snn_weights import save_snn
+from tumorbase.models.encoders import Runtime, build_encoder
+from tumorbase.models.genomic_profile import GenomicProfile
+from tumorbase.models.networks import build
+
+COLUMNS = ("TP53_rnaseq", "KRAS_rnaseq", "TP53_mut", "EGFR_cnv")
+
+
+def profile(*values: float, columns: Sequence[str] = COLUMNS) -> GenomicProfile:
+    return GenomicProfile(tuple(columns), np.array(values, dtype=np.float32))
+
+
+def test_a_vector_is_the_last_block_of_the_z_scores(tmp_path: Path) -> None:
+    encoder = build_encoder("snn", Runtime(weights=save_snn(tmp_path, COLUMNS)))
+    (vector,) = encoder.encode([profile(3.0, 0.0, 1.0, -1.0)])
+    network = fill(build("snn", input_dim=4))
+    with torch.no_grad():
+        expected = network.features(torch.tensor([[1.5, 0.0, 0.5, -0.5]]))[0].numpy()
+    np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), rtol=1e-5, atol=1e-6)
+    assert (encoder.spec.level, encoder.spec.dim) == ("profile", 256)
+
+
+def test_columns_are_found_by_name_and_others_do_not_count(tmp_path: Path) -> None:
+    encoder = build_encoder("snn", Runtime(weights=save_snn(tmp_path, COLUMNS)))
+    shuffled = ("MYC_rnaseq", *reversed(COLUMNS))
+    same = encoder.encode([profile(3, 0, 1, -1), profile(9, -1, 1, 0, 3, columns=shuffled)])
+    np.testing.assert_array_equal(same[0], same[1])
+
+
+def test_what_is_missing_is_the_mean(tmp_path: Path) -> None:
+    encoder = build_encoder("snn", Runtime(weights=save_snn(tmp_path, COLUMNS)))
+    whole, empty, absent = encoder.encode(
+        [
+            profile(3, 0, 0, 0),
+            profile(3, 0, np.nan, np.nan),
+            profile(3, 0, columns=COLUMNS[:2]),
+        ]
+    )
+    np.testing.assert_array_equal(empty, whole)
+    np.testing.assert_array_equal(absent, whole)
+
+
+def test_a_profile_of_other_genes_is_refused(tmp_path: Path) -> None:
+    encoder = build_encoder("snn", Runtime(weights=save_snn(tmp_path, COLUMNS)))
+    with pytest.raises(ValueError, match="expected at least half of the 4 columns of snn, got 1"):
+        encoder.encode([profile(3, columns=COLUMNS[:1])])
+
+
+def test_weights_that_do_not_say_their_columns_are_refused(tmp_path: Path) -> None:
+    state = load_file(save_snn(tmp_path, COLUMNS) / "snn.safetensors")
+    for columns, said in (((), "got 0 columns"), (COLUMNS[:3], "got 3 columns")):
+        save_file(state, tmp_path / "snn.safetensors", {"columns": json.dumps(columns)})
+        with pytest.raises(ValueError, match=f"expected columns in its metadata.*{said}"):
+            build_encoder("snn", Runtime(weights=tmp_path))
+
+
+def test_a_configuration_that_the_network_does_not_know_is_refused(tmp_path: Path) -> None:
+    state = load_file(save_snn(tmp_path, COLUMNS) / "snn.safetensors")
+    metadata = {"columns": json.dumps(COLUMNS), "config": json.dumps({"depth": 3})}
+    save_file(state, tmp_path / "snn.safetensors", metadata)
+    encoder = build_encoder("snn", Runtime(weights=tmp_path))
+    with pytest.raises(ValueError, match="snn cannot be built of"):
+        encoder.encode([profile(1, 2, 3, 4)])
