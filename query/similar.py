@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tumorbase.query.answers import Hit, Receipt, Similar, SimilarQuestion
 from tumorbase.query.level_columns import describe_rows
 from tumorbase.query.patient_similarity import similar_patients
 from tumorbase.query.predicate import matching_rows
+from tumorbase.query.text_query import choose_text_encoder, embed_text
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import InvalidRequest, NotFound
 from tumorbase.store.schema import ID_COLUMN, METADATA
@@ -48,20 +50,27 @@ class _Query:
     patient_id: str = ""
 
 
-def similar(view: View, question: SimilarQuestion) -> Similar:
+def similar(view: View, question: SimilarQuestion, weights: Path | None = None) -> Similar:
     """The `limit` nearest to the query by cosine distance, nearest first, found exhaustively.
 
     The query itself is never among them, and others of its patient only if asked for. Equal
     distances are ordered by id. The view decides at which commit the question is asked.
 
+    Args:
+        view: of the store.
+        question: what is asked.
+        weights: folder with the weights of the network that embeds a text; else
+            $TUMORBASE_WEIGHTS, else the hub's cache.
+
     Raises:
         InvalidRequest: the question is not one question, or its limit, vector or filter is wrong.
         NotFound: the id, or the encoder, is not in the store.
+        MissingWeights: those that embed the text are not found.
     """
     _check(question)
     if question.level == "patient":
         return similar_patients(view, question)
-    encoder, query = _query(view, question)
+    encoder, query = _query(view, question, weights)
     best: list[pa.Table] = []
     searched = 0
     for rows, matrix in _candidates(view, encoder):
@@ -123,15 +132,16 @@ def _check(question: SimilarQuestion) -> None:
     given = sum((bool(question.id), bool(question.vector), bool(question.text)))
     if given != 1:
         raise InvalidRequest(f"give exactly one of id, vector and text, got {given} of them")
-    if question.text:
-        raise InvalidRequest(
-            f"no {question.level} encoder in this store embeds text; text queries need an encoder "
-            "that embeds images and text in one space"
-        )
 
 
-def _query(view: View, question: SimilarQuestion) -> tuple[StoredEncoder, _Query]:
+def _query(
+    view: View, question: SimilarQuestion, weights: Path | None
+) -> tuple[StoredEncoder, _Query]:
     encoders = _encoders(view, question.level, question.encoder)
+    if question.text:
+        encoder = choose_text_encoder(encoders, question.level)
+        vector = embed_text(encoder, question.text, weights)
+        return encoder, _Query(view.comparable(encoder, vector[None])[0])
     if not question.id:
         return encoders[0], _Query(_given_vector(view, encoders[0], question.vector))
     for encoder in encoders:

@@ -32,8 +32,8 @@ class Access:
     tls_cert: Path | None = None
     tls_key: Path | None = None
 
-    def open(self) -> Client | LocalClient:
-        """The client to ask; a context manager.
+    def open(self, weights: Path | None = None) -> Client | LocalClient:
+        """The client to ask; a context manager. A server finds its `weights` by itself.
 
         Raises:
             NotFound: there is no store.
@@ -44,7 +44,7 @@ class Access:
         from tumorbase.server.local import LocalClient
 
         assert self.store is not None
-        return LocalClient.open(self.store)
+        return LocalClient.open(self.store, weights)
 
     def open_or_create(self) -> Client | LocalClient:
         """As `open`, making the store where its directory is empty or not there."""

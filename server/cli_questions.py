@@ -67,10 +67,12 @@ def similar(
         raise click.UsageError("give exactly one of ID, --image, --vector and --text")
     if image is None and (mask or mpp):
         raise click.UsageError("--mask and --mpp belong to --image")
+    if text and weights_folder and access.server:
+        raise click.UsageError("--text is embedded by the server: give it $TUMORBASE_WEIGHTS")
     from tumorbase.query.answers import SimilarQuestion
     from tumorbase.server.documents import similar_document
 
-    with access.open() as client:
+    with access.open(weights_folder) as client:
         question = SimilarQuestion(
             level=level,
             id=id,

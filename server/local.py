@@ -42,17 +42,21 @@ class LocalClient:
     A `commit` of 0 is the newest.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, weights: Path | None = None) -> None:
+        """Of an open store; `weights` is the folder with those of the networks that embed texts,
+        which are looked for in $TUMORBASE_WEIGHTS and the hub's cache too.
+        """
         self._store = store
+        self._weights = weights
 
     @classmethod
-    def open(cls, path: Path) -> LocalClient:
+    def open(cls, path: Path, weights: Path | None = None) -> LocalClient:
         """A client that owns the store at `path`, and closes it.
 
         Raises:
             NotFound, StoreBusy, StoreVersion, StoreDamaged: as `Store.open`.
         """
-        return cls(Store.open(path))
+        return cls(Store.open(path), weights)
 
     def __enter__(self) -> LocalClient:
         return self
@@ -75,10 +79,11 @@ class LocalClient:
         Raises:
             InvalidRequest: the question is not a sound one.
             NotFound: its id, encoder or commit is not in the store.
+            MissingWeights: those that embed its text are not found.
         """
         from tumorbase.query.similar import similar
 
-        return similar(self._view(question.commit), question)
+        return similar(self._view(question.commit), question, self._weights)
 
     def track(self, patient_ids: Sequence[str] = (), commit: int = 0) -> list[PatientTracks]:
         """Lesions over studies and RECIST 1.1 sums of these patients; of none given, of all.

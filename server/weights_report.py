@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tumorbase.models.published import PUBLISHED, Weights
+from tumorbase.models.published import PUBLISHED, Weights, describe
 from tumorbase.models.weights import find_weights
 from tumorbase.store.errors import InvalidRequest
 
@@ -46,11 +46,11 @@ def verify_weights(
     Raises:
         InvalidRequest: no weights have one of the names.
     """
-    unknown = [name for name in names if name not in PUBLISHED]
-    if unknown:
-        known = ", ".join(sorted(PUBLISHED))
-        raise InvalidRequest(f"weights must be one of {known}, got {unknown[0]!r}")
-    reports = (_report(PUBLISHED[n], folder, is_loaded) for n in names or sorted(PUBLISHED))
+    try:
+        described = [describe(name) for name in names or sorted(PUBLISHED)]
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
+    reports = (_report(weights, folder, is_loaded) for weights in described)
     return [report for report in reports if names or report.state != "missing"]
 
 

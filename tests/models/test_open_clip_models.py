@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 from patches import real_patches
 from PIL import Image
+from tiny_clip import MODEL, add_tiny_clip, save_tiny_clip
 
 from golden import state_shapes
 from tumorbase.models.encoders import Runtime
@@ -19,40 +19,24 @@ from tumorbase.models.networks import build
 from tumorbase.models.open_clip_models import OpenClipEncoder
 from tumorbase.models.published import describe
 
-MODEL = "tiny-clip"
 TEXTS = ["a photo of a tumour", "adipose tissue", "word " * 200]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Models of open_clip of two layers a tower, known there as MODEL and by its kinds."""
-    config: dict[str, Any] = {
-        "embed_dim": 32,
-        "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "head_width": 32}
-        | {"patch_size": 16},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2}
-        | {"layers": 2},
-    }
-    folder = tmp_path_factory.mktemp("configs")
-    decoder = {"context_length": 77, "width": 32, "heads": 2, "layers": 1}
-    kinds = {"": {}, "-custom": {"custom_text": True}}
-    kinds["-coca"] = kinds["-custom"] | {"multimodal_cfg": decoder}
-    for kind, more in kinds.items():
-        (folder / f"{MODEL}{kind}.json").write_text(json.dumps(config | more))
-    open_clip.add_model_config(folder)
-
-
-@pytest.fixture(scope="module")
-def theirs(_tiny_clip: None) -> Any:
-    torch.manual_seed(0)
-    return open_clip.create_model(MODEL).eval()
-
-
-@pytest.fixture(scope="module")
-def encoder(theirs: Any, tmp_path_factory: pytest.TempPathFactory) -> OpenClipEncoder:
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights")
-    torch.save(theirs.state_dict(), folder / f"open-clip-{MODEL}.pt")
-    return OpenClipEncoder(f"open-clip-{MODEL}", Runtime(weights=folder))
+    add_tiny_clip(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def theirs(weights: Path) -> Any:
+    return save_tiny_clip(weights)
+
+
+@pytest.fixture(scope="module")
+def encoder(theirs: Any, weights: Path) -> OpenClipEncoder:
+    return OpenClipEncoder(f"open-clip-{MODEL}", Runtime(weights=weights))
 
 
 @pytest.mark.parametrize("kind", ["", "-custom", "-coca"])

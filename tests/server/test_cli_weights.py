@@ -102,3 +102,11 @@ def test_ingest_without_the_weights_it_needs_ends_before_it_begins(tmp_path: Pat
     )
     assert result.exit_code == 1
     assert "not found: put " in result.stderr
+
+
+def test_weights_of_other_libraries_are_found_and_loaded_by_their_names(tmp_path: Path) -> None:
+    path = save_weights("timm-test_vit.r160_in1k", tmp_path)
+    (report,) = reports(
+        "weights", "verify", "timm-test_vit.r160_in1k", "--weights", tmp_path
+    ).values()
+    assert (report["state"], report["path"], report["dim"]) == ("own", str(path), 64)
