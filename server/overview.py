@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tumorbase.models.encoders import (
     FAMILIES,
+    POOLED_SUFFIX,
     EncoderSpec,
     build_encoder,
     encoder_names,
     find_entry,
     is_installed,
 )
-from tumorbase.models.published import PUBLISHED
+from tumorbase.models.published import PUBLISHED, describe
+from tumorbase.models.weights import find_weights
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.store import Store
 
@@ -71,9 +73,10 @@ def all_encoders(store: Store | None) -> tuple[EncoderOverview, ...]:
     Weights of networks are looked for in $TUMORBASE_WEIGHTS and the hub's cache.
     """
     stored = _stored_encoders(store, store.status().encoders) if store else ()
-    known = {encoder.encoder_id for encoder in stored}
+    known = {encoder.encoder_id for encoder in stored} | {e.name for e in stored if e.licence}
     installed = map(_installed, (*encoder_names(), *FAMILIES))
-    return (*stored, *(encoder for encoder in installed if encoder.encoder_id not in known))
+    new = (e for e in installed if e.encoder_id not in known and e.name not in known)
+    return (*stored, *new)
 
 
 def _stored_encoders(
@@ -93,15 +96,11 @@ def _installed(name: str) -> EncoderOverview:
     entry = find_entry(name)
     if entry is None or not entry.weights:
         return _overview(build_encoder(name).spec, True, 0)
-    described = [PUBLISHED[weights] for weights in entry.weights]
-    licence = "; ".join(dict.fromkeys(weights.licence for weights in described))
     try:
-        overview = _overview(build_encoder(name).spec, True, 0)
+        return _overview(build_encoder(name).spec, True, 0)
     except ValueError:  # what is missing is said by `weights path` and by ingest
-        dim = entry.dim or described[0].dim
-        absent = EncoderOverview(name, entry.level, "", "", dim, "", False, True, 0)
-        return replace(absent, weights="missing", licence=licence)
-    return replace(overview, weights="found", licence=licence)
+        dim = entry.dim or PUBLISHED[entry.weights[0]].dim
+        return EncoderOverview(name, entry.level, "", "", dim, "", False, True, 0, *_weights(name))
 
 
 def _overview(
@@ -117,4 +116,22 @@ def _overview(
         encoder.is_standardised,
         is_installed,
         vectors,
+        *_weights(encoder.name),
     )
+
+
+def _weights(name: str) -> tuple[str, str]:
+    """Whether an encoder's weights are "found" or "missing", and their licence; both empty if it
+    needs none.
+    """
+    entry = find_entry(name.removesuffix(POOLED_SUFFIX))
+    if entry is None or not entry.weights:
+        return "", ""
+    described = [describe(weights) for weights in entry.weights]
+    licence = "; ".join(dict.fromkeys(weights.licence for weights in described))
+    try:
+        for weights in described:
+            find_weights(weights, None)
+    except ValueError:
+        return "missing", licence
+    return "found", licence
