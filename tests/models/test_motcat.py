@@ -1,0 +1,121 @@
+"""MOTCat equals the published one, step by step, and takes bags of one patch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from survival_golden import assert_every_step_golden, seeded_patient
+
+from golden import assert_golden, expected_shapes, fill, seeded, state_shapes
+from tumorbase.models.motcat import Transport, TransportCoAttention, from_least, transport_cost
+from tumorbase.models.networks import build
+from tumorbase.models.optimal_transport import sinkhorn
+from tumorbase.models.survival_losses import nll_survival_with_logits
+
+SIZES = [100, 200, 300, 400, 500, 600]
+BLCA = [94, 334, 521, 468, 1495, 479]
+VARIANTS = [
+    ("concat_small", "concat_default", SIZES, Transport()),
+    ("concat_small_blca", "concat_blca_reg0.05", BLCA, Transport(reg=0.05)),
+]
+
+
+@pytest.mark.parametrize(("keys", "run", "sizes", "transport"), VARIANTS)
+def test_keys_and_every_step_are_the_published_ones(shared, keys, run, sizes, transport) -> None:
+    folder = shared / "reference" / "motcat"
+    network = build("motcat", omic_sizes=sizes, transport=transport)
+    assert state_shapes(network) == expected_shapes(folder / f"state_dict_{keys}.json")
+    assert_every_step_golden(fill(network), np.load(folder / "golden.npz"), run)
+
+
+def golden_features(golden: np.lib.npyio.NpzFile, run: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The patches and genes of a run of the transport alone."""
+    seed, patches = (int(value) for value in golden[f"{run}/seed_N"])
+    random, scale = seeded(seed), float(golden[f"{run}/reg_tau_scale"][2])
+    bag, genes = (random.standard_normal((n, 256)).astype(np.float32) for n in (patches, 6))
+    return torch.from_numpy(bag) * scale, torch.from_numpy(genes) * scale
+
+
+@pytest.mark.parametrize("run", ["ot_uot", "ot_uot_reg0.05"])
+def test_cost_plan_and_distance_are_golden(shared, run) -> None:
+    golden = np.load(shared / "reference" / "motcat" / "golden.npz")
+    reg, reg_marginal, _ = golden[f"{run}/reg_tau_scale"].tolist()
+    bag, genes = golden_features(golden, run)
+    cost = transport_cost(bag, genes)
+    seen, plan = TransportCoAttention(Transport(reg, reg_marginal))(genes, bag)
+    assert_golden(cost, golden[f"{run}/cost"])
+    assert_golden(plan[None, None], golden[f"{run}/pi"])
+    assert_golden((cost.T * plan).sum(), golden[f"{run}/dist"])
+    torch.testing.assert_close(seen, plan @ bag)
+
+
+def test_the_balanced_plan_of_the_reference_is_golden(shared) -> None:
+    golden = np.load(shared / "reference" / "motcat" / "golden.npz")
+    bag, genes = golden_features(golden, "ot_sinkhorn")
+    cost = transport_cost(bag, genes)
+    a, b = (from_least(vectors).sum(dim=1) for vectors in (bag, genes))
+    plan = sinkhorn(cost / cost.max(), a / a.sum(), b / b.sum(), reg=0.1)
+    assert_golden(cost, golden["ot_sinkhorn/cost"])
+    assert_golden(plan.T[None, None], golden["ot_sinkhorn/pi"])
+    assert_golden((cost * plan).sum(), golden["ot_sinkhorn/dist"])
+
+
+@pytest.fixture
+def network() -> torch.nn.Module:
+    """Of two small gene groups, without dropout."""
+    torch.manual_seed(0)
+    return build("motcat", omic_sizes=[5, 7], n_classes=3).eval()
+
+
+def test_a_bag_of_one_patch_is_that_patch_for_every_group(network) -> None:
+    output = network(*seeded_patient(0, 1, [5, 7]))
+    assert output.hazards.isfinite().all()
+    plan = output.attention["coattention"]
+    assert plan.shape == (2, 1)
+    assert (plan > 0).all()
+
+
+def test_a_bag_that_equals_the_genes_costs_nothing_and_is_shared_equally() -> None:
+    same = torch.ones(4, 8)
+    _, plan = TransportCoAttention(Transport())(same[:2], same)
+    torch.testing.assert_close(plan, plan[:1, :1].expand(2, 4))
+
+
+def test_the_order_of_patches_does_not_matter(network) -> None:
+    bag, omics = seeded_patient(0, 40, [5, 7])
+    shuffled = bag[torch.randperm(40)]
+    torch.testing.assert_close(network(bag, omics).logits, network(shuffled, omics).logits)
+
+
+def test_evaluation_is_deterministic(network) -> None:
+    patient = seeded_patient(0, 30, [5, 7])
+    assert torch.equal(network(*patient).logits, network(*patient).logits)
+
+
+def test_gradients_reach_every_parameter_but_not_through_the_plan() -> None:
+    torch.manual_seed(0)
+    network = build("motcat", omic_sizes=[5, 7]).double()
+    bag, omics = seeded_patient(0, 9, [5, 7])
+    output = network(bag.double(), [omic.double() for omic in omics])
+    assert not output.attention["coattention"].requires_grad
+    output.logits.square().sum().backward()
+    # What is added to all scores alike, a softmax takes off again.
+    unused = {"path_attention_head.attention_c.bias", "omic_attention_head.attention_c.bias"}
+    gradients = {name: weight.grad for name, weight in network.named_parameters()}
+    assert {name for name, grad in gradients.items() if grad.abs().max() < 1e-12} == unused
+
+
+def test_two_patients_are_learnt_by_heart(network) -> None:
+    patients = [seeded_patient(seed, 12, [5, 7]) for seed in (1, 2)]
+    bins, censored = torch.tensor([0, 2]), torch.tensor([0, 1])
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(30):
+        logits = torch.cat([network(*patient).logits for patient in patients])
+        loss = nll_survival_with_logits(logits, bins, censored)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.1 * losses[0]
