@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tumorbase.models.cox_path import cox_path
+from tumorbase.models.standardisation import column_statistics, standardise
 
 DENSE_L1_RATIO = 0.05  # for many small effects
 SPARSE_L1_RATIO = 0.5  # for few large ones
@@ -54,8 +55,8 @@ def fit_cox(
     events = int(np.count_nonzero(is_event))
     if events < LEAST_EVENTS:
         raise ValueError(f"at least {LEAST_EVENTS} events are needed, got {events}")
-    mean, sd = _feature_statistics(features)
-    standardised = _standardise(features, mean, sd)
+    mean, sd = column_statistics(features)
+    standardised = standardise(features, mean, sd)
     if not standardised.any():
         raise ValueError("no feature varies among the patients")
     fold_of = stratified_folds(is_event, min(INNER_FOLDS, events), seed)
@@ -69,7 +70,7 @@ def cox_risk(model: CoxModel, features: np.ndarray) -> np.ndarray:
 
     `features` are float (patients, features), NaN where missing.
     """
-    return _standardise(features, model.mean, model.sd) @ model.coefficients
+    return standardise(features, model.mean, model.sd) @ model.coefficients
 
 
 def survival_probability(model: CoxModel, risk: np.ndarray) -> np.ndarray:
@@ -161,18 +162,3 @@ def _best_of_path(
     # Where the penalty leaves nothing, rounding may leave something: that is no effect.
     coefficients = np.where(np.abs(path[chosen]) < SMALLEST_EFFECT, 0.0, path[chosen])
     return _Candidate(l1_ratio, float(penalties[chosen]), coefficients, likelihood[:, chosen])
-
-
-def _feature_statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of what is there, the latter infinite (making 0) where nothing varies."""
-    present = np.isfinite(features)
-    counts = np.maximum(present.sum(axis=0), 1)
-    mean = np.where(present, features, 0.0).sum(axis=0) / counts
-    sd = np.sqrt((np.where(present, features - mean, 0.0) ** 2).sum(axis=0) / counts)
-    is_constant = sd <= 1e-9 * np.maximum(np.abs(mean), 1e-9)
-    return mean, np.where(is_constant, np.inf, sd)
-
-
-def _standardise(features: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
-    """Features in deviations from the mean, 0 where missing, float64."""
-    return np.where(np.isfinite(features), (features - mean) / sd, 0.0)
