@@ -32,35 +32,46 @@ ORDER BY endpoint
 """
 
 
-def export_level(view: View, level: str, as_of: datetime | None = None) -> pa.RecordBatchReader:
+def export_level(
+    view: View, level: str, as_of: datetime | None = None, encoder_name: str = ""
+) -> pa.RecordBatchReader:
     """All rows of a level, in the order of their ids, or for slides' parts as they were written.
 
-    Lesions come with the raw features of their preferred encoder (`<encoder>.<feature>`), patches,
-    slides, profiles, series and cases with their `embedding` as stored (slides and profiles of
-    encoders that name their features with those), nuclei with their shape features, patients with
-    covariates and outcomes. With `as_of` (UTC) only facts come with `event_time <= as_of AND
-    known_at <= as_of`; parts of a slide have the times of their slide.
+    Each comes with what the encoder `encoder_name`, else the level's preferred one, made of it:
+    columns `<encoder>.<feature>` if it names its features, else `embedding` as stored. Patches have
+    an `embedding` in any case, nuclei their shape features too, patients covariates and outcomes.
+
+    With `as_of` (UTC) only facts come with `event_time <= as_of AND known_at <= as_of`; parts of a
+    slide have the times of their slide.
 
     Raises:
-        InvalidRequest: there is no such level.
+        InvalidRequest: there is no such level, or the encoder is of another one.
+        NotFound: the store has no such encoder.
     """
     if level not in EXPORT_LEVELS:
         raise InvalidRequest(f"level must be one of {', '.join(EXPORT_LEVELS)}, got {level!r}")
     as_of = in_utc(as_of)
     if level == "patient":
+        if encoder_name:
+            raise InvalidRequest(f"patients have no encoder of their own, got {encoder_name!r}")
         return _patients(view, as_of).to_reader()
+    is_encoded = encoder_name or view.encoders(level)
+    encoder = choose_encoder(view, level, encoder_name) if is_encoded else None
     if level in _DESCRIBED:
-        return _described(view, level, as_of).to_reader()
-    return _slide_parts(view, level, as_of)
+        return _described(view, level, encoder, as_of).to_reader()
+    if encoder is None:
+        return VECTOR_ROWS[level].empty_table().to_reader()
+    return _slide_parts(view, encoder, as_of)
 
 
-def _described(view: View, level: str, as_of: datetime | None) -> pa.Table:
+def _described(
+    view: View, level: str, encoder: StoredEncoder | None, as_of: datetime | None
+) -> pa.Table:
     rows = view.sql(f"FROM {_DESCRIBED[level]} WHERE {KNOWN} ORDER BY {level}_id", as_of=as_of)
     if level == "lesion":
         rows = with_body_part(view, rows)
-    if not view.encoders(level):
+    if encoder is None:
         return rows
-    encoder = choose_encoder(view, level)
     vectors = view.vectors(encoder)
     features = _feature_table(encoder, vectors.rows[f"{level}_id"], vectors.raw, f"{level}_id")
     columns = {name: rows[name] for name in rows.column_names}
@@ -89,14 +100,15 @@ def _patients(view: View, as_of: datetime | None) -> pa.Table:
     return pa.table(columns)
 
 
-def _slide_parts(view: View, level: str, as_of: datetime | None) -> pa.RecordBatchReader:
-    if not view.encoders(level):
-        return VECTOR_ROWS[level].empty_table().to_reader()
-    encoder = choose_encoder(view, level)
+def _slide_parts(
+    view: View, encoder: StoredEncoder, as_of: datetime | None
+) -> pa.RecordBatchReader:
     slides = view.sql(f"SELECT slide_id FROM slide WHERE {KNOWN}", as_of=as_of)["slide_id"]
     known = slides.combine_chunks()
     schema = view.vector_schema(encoder)
-    if level == "nucleus" and encoder.feature_names:  # of its shape, which the row has already
+    if (
+        encoder.level == "nucleus" and encoder.feature_names
+    ):  # of its shape, which the row has already
         schema = schema.remove(schema.get_field_index("vector"))
     names = ["embedding" if name == "vector" else name for name in schema.names]
 

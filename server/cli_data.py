@@ -108,6 +108,7 @@ def ingest(
     type=click.Choice(["parquet", "arrow", "csv"]),
     help="Else by the suffix of --out, else parquet.",
 )
+@click.option("--encoder", default="", help="Name or id; else the level's default.")
 @snapshot_option
 @access_options()
 @as_json_option
@@ -118,6 +119,7 @@ def export(
     out: Path,
     as_of: str,
     file_format: str | None,
+    encoder: str,
     snapshot: str,
     as_json: bool,
 ) -> None:
@@ -127,7 +129,7 @@ def export(
 
     time, chosen = parse_as_of(as_of), file_format or format_of(out)
     with access.open() as client:
-        reader = client.export(level, time, commit_of(client, snapshot))
+        reader = client.export(level, time, commit_of(client, snapshot), encoder)
         rows = write_table_file(reader, out, chosen)
     if as_json:
         print_json({"level": level, "out": str(out), "format": chosen, "rows": rows})

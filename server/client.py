@@ -138,16 +138,19 @@ class Client:
         return to_value(self._call(self._diagnosis.Diagnose, request), Diagnosed)
 
     def export(
-        self, level: str, as_of: datetime | None = None, commit: int = 0
+        self, level: str, as_of: datetime | None = None, commit: int = 0, encoder: str = ""
     ) -> pa.RecordBatchReader:
         """The rows of a level, read from the server as they are asked for.
 
-        With `as_of` (UTC), only what had happened and was known then.
+        With `as_of` (UTC), only what had happened and was known then. Their vectors are those of
+        `encoder`, or of the level's preferred one.
         """
         from tumorbase.server.arrow_pieces import joined
 
         time = as_of.isoformat() if as_of else ""
-        request = features_pb2.ExportRequest(level=level, as_of=time, commit=commit)
+        request = features_pb2.ExportRequest(
+            level=level, as_of=time, commit=commit, encoder=encoder
+        )
         answers = self._stream(self._features.Export, request)
         return joined(answer.arrow_ipc_piece for answer in answers if answer.arrow_ipc_piece)
 

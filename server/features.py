@@ -31,7 +31,8 @@ class Features(features_pb2_grpc.FeaturesServicer):
             yield response
 
     def _responses(self, request: pb.ExportRequest) -> Generator[pb.ExportResponse]:
-        reader = self._local.export(request.level, parse_as_of(request.as_of), request.commit)
+        time = parse_as_of(request.as_of)
+        reader = self._local.export(request.level, time, request.commit, request.encoder)
         yield pb.ExportResponse(receipt=to_message(receipt_of(reader), common_pb2.Receipt))
         for piece in pieces(reader):
             yield pb.ExportResponse(arrow_ipc_piece=piece)

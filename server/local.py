@@ -136,19 +136,22 @@ class LocalClient:
         return diagnose(self._view(commit), patient_id)
 
     def export(
-        self, level: str, as_of: datetime | None = None, commit: int = 0
+        self, level: str, as_of: datetime | None = None, commit: int = 0, encoder: str = ""
     ) -> pa.RecordBatchReader:
         """The rows of a level; with `as_of` (UTC), only what had happened and was known then.
+
+        Their vectors are those of `encoder`, or of the level's preferred one.
 
         The schema's metadata carries the receipt, so that an exported file tells where it is from.
 
         Raises:
-            InvalidRequest: there is no such level.
+            InvalidRequest: there is no such level, or the encoder is of another one.
+            NotFound: the store has no such encoder.
         """
         from tumorbase.query.export import export_level
 
         view = self._view(commit)
-        reader = export_level(view, level, as_of)
+        reader = export_level(view, level, as_of, encoder)
         notes = (f"as of {as_of.isoformat()}",) if as_of else ()
         receipt = json.dumps(asdict(Receipt(view.commit_id, notes=notes)))
         schema = reader.schema.with_metadata({_RECEIPT: receipt})

@@ -17,7 +17,7 @@ from tumorbase.models.nucleus_segmentation import segment_nuclei
 from tumorbase.models.nucleus_shape import FEATURES, measure_nuclei
 from tumorbase.query.export import EXPORT_LEVELS, export_level
 from tumorbase.server.table_file import FORMATS, write_table_file
-from tumorbase.store.errors import InvalidRequest
+from tumorbase.store.errors import InvalidRequest, NotFound
 
 PROMISED = {
     "lesion": "lesion_id patient_id study_id series_id region x_mm y_mm z_mm long_axis_mm"
@@ -305,3 +305,20 @@ def test_exported_shapes_are_those_of_measure_nuclei(store, shared, tmp_path):
     rows = np.searchsorted(measured["label"].to_numpy(), labels)
     for name in FEATURES:
         np.testing.assert_allclose(table[name].to_numpy(), measured[name].to_numpy()[rows])
+
+
+def test_the_vectors_are_those_of_the_encoder_asked_for(store, encoder, put):
+    flat, deep = encoder("flat", "lesion", 2), encoder("deep", "lesion", 3)
+    lesions = [{"lesion_id": "a", "patient_id": "P"}]
+    vectors = [(flat, lesions, np.ones((1, 2))), (deep, lesions, np.ones((1, 3)))]
+    put(store, "all", {"lesion": lesions}, vectors)
+    view = store.view()
+    for name, dim in (("flat", 2), ("deep", 3), (flat.encoder_id, 2)):
+        table = export_level(view, "lesion", encoder_name=name).read_all()
+        assert table["embedding"].to_pylist() == [[1.0] * dim]
+    with pytest.raises(NotFound, match="lesion encoder 'other'"):
+        export_level(view, "lesion", encoder_name="other")
+    with pytest.raises(InvalidRequest, match="patients have no encoder of their own"):
+        export_level(view, "patient", encoder_name="flat")
+    with pytest.raises(InvalidRequest, match="encoder 'flat' embeds lesion, not slide"):
+        export_level(view, "slide", encoder_name="flat")

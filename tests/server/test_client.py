@@ -39,6 +39,7 @@ QUESTIONS = {
     "encoders": lambda c: c.encoders(),
     "export": lambda c: c.export("lesion").read_all(),
     "export as of": lambda c: c.export("lesion", datetime(2020, 6, 1)).read_all(),
+    "export of an encoder": lambda c: c.export("lesion", encoder="measurement").read_all(),
     "export patients": lambda c: c.export("patient").read_all(),
 }
 
@@ -137,7 +138,7 @@ def test_an_error_inside_an_export_reaches_the_reader(local: LocalClient, serve:
             pass
 
         def export(
-            self, level: str, as_of: datetime | None = None, commit: int = 0
+            self, level: str, as_of: datetime | None = None, commit: int = 0, encoder: str = ""
         ) -> pa.RecordBatchReader:
             whole = local.export(level)
             first = whole.read_next_batch()

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tumorbase.v1 import common_pb2 as tumorbase_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btumorbase/v1/features.proto\x12\x0ctumorbase.v1\x1a\x19tumorbase/v1/common.proto\"=\n\rExportRequest\x12\r\n\x05level\x18\x01 \x01(\t\x12\r\n\x05\x61s_of\x18\x02 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x03\"Q\n\x0e\x45xportResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.tumorbase.v1.Receipt\x12\x17\n\x0f\x61rrow_ipc_piece\x18\x02 \x01(\x0c\x32Q\n\x08\x46\x65\x61tures\x12\x45\n\x06\x45xport\x12\x1b.tumorbase.v1.ExportRequest\x1a\x1c.tumorbase.v1.ExportResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btumorbase/v1/features.proto\x12\x0ctumorbase.v1\x1a\x19tumorbase/v1/common.proto\"N\n\rExportRequest\x12\r\n\x05level\x18\x01 \x01(\t\x12\r\n\x05\x61s_of\x18\x02 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x03\x12\x0f\n\x07\x65ncoder\x18\x04 \x01(\t\"Q\n\x0e\x45xportResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.tumorbase.v1.Receipt\x12\x17\n\x0f\x61rrow_ipc_piece\x18\x02 \x01(\x0c\x32Q\n\x08\x46\x65\x61tures\x12\x45\n\x06\x45xport\x12\x1b.tumorbase.v1.ExportRequest\x1a\x1c.tumorbase.v1.ExportResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,9 +33,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tumorbase.v1.features_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXPORTREQUEST']._serialized_start=72
-  _globals['_EXPORTREQUEST']._serialized_end=133
-  _globals['_EXPORTRESPONSE']._serialized_start=135
-  _globals['_EXPORTRESPONSE']._serialized_end=216
-  _globals['_FEATURES']._serialized_start=218
-  _globals['_FEATURES']._serialized_end=299
+  _globals['_EXPORTREQUEST']._serialized_end=150
+  _globals['_EXPORTRESPONSE']._serialized_start=152
+  _globals['_EXPORTRESPONSE']._serialized_end=233
+  _globals['_FEATURES']._serialized_start=235
+  _globals['_FEATURES']._serialized_end=316
 # @@protoc_insertion_point(module_scope)

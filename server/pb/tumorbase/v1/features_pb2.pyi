@@ -7,14 +7,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ExportRequest(_message.Message):
-    __slots__ = ("level", "as_of", "commit")
+    __slots__ = ("level", "as_of", "commit", "encoder")
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     COMMIT_FIELD_NUMBER: _ClassVar[int]
+    ENCODER_FIELD_NUMBER: _ClassVar[int]
     level: str
     as_of: str
     commit: int
-    def __init__(self, level: _Optional[str] = ..., as_of: _Optional[str] = ..., commit: _Optional[int] = ...) -> None: ...
+    encoder: str
+    def __init__(self, level: _Optional[str] = ..., as_of: _Optional[str] = ..., commit: _Optional[int] = ..., encoder: _Optional[str] = ...) -> None: ...
 
 class ExportResponse(_message.Message):
     __slots__ = ("receipt", "arrow_ipc_piece")
