@@ -22,7 +22,12 @@ from tumorbase.models.slide_region import SlideRegion
 from tumorbase.store.store import Store
 
 SVS = "data/pathology/wsi/cmu-1-small-region.svs"
-PATCH_ENCODERS = ("hipt-vit256", "resnet50-layer3", "timm-resnet10t", "torchvision-resnet18.IMAGENET1K_V1")
+PATCH_ENCODERS = (
+    "hipt-vit256",
+    "resnet50-layer3",
+    "timm-resnet10t",
+    "torchvision-resnet18.IMAGENET1K_V1",
+)
 MPP = 0.5
 
 
