@@ -33,8 +33,11 @@ def stage_slide_vectors(
 ) -> list[VectorRows]:
     """The slide's vector by each encoder of whole slides; none of a slide without tissue.
 
-    The time spent is added to `seconds["encode"]`, that of reading ahead being hidden.
+    The time spent is added to `seconds["encode"]`; regions are read ahead beside.
     """
+    encoders = encoders_of(context, "slide")
+    if not encoders:
+        return []
     grid = patch_grid(slide, MPP, PATCH_PX)
     chosen = chosen_patches(grid, tissue_fractions(grid, tissue.mask, tissue.step_px))
     if not chosen.any():
@@ -46,7 +49,7 @@ def stage_slide_vectors(
         return SlideRegion(pixels, int(chosen[rows, columns].sum()))
 
     staged = []
-    for encoder in encoders_of(context, "slide"):
+    for encoder in encoders:
         started = perf_counter()
         vectors = encoder.encode([ahead(read, _places(chosen))])
         seconds["encode"] += perf_counter() - started

@@ -51,6 +51,7 @@ class HiptSlideEncoder(NetworkEncoder):
             version="1",
             level="slide",
             dim=DIM_256 + DIM_4K,
+            # Of two files: the hash of their hashes.
             weights_sha256=hashlib.sha256(hashes.encode()).hexdigest(),
             preprocessing=canonical({**asdict(PREPROCESSING), "patches_a_side": PATCHES_A_SIDE}),
         )

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from golden import save_weights
+from tumorbase.ingest.image_query import encode_image
 from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.ingest.pipeline import IngestOptions, ingest
 from tumorbase.ingest.slides import read_slide
@@ -141,6 +142,15 @@ def test_a_tile_smaller_than_a_patch_is_one_patch_and_one_region(
     rows = rows_of(tile, weights, tmp_path, "timm-resnet10t", "hipt-4k")
     assert vectors_of(rows, "timm-resnet10t").shape == (1, 512)
     assert vectors_of(rows, "hipt-4k").shape == (1, 576)
+
+
+def test_an_image_asks_by_the_vector_that_ingest_would_store(
+    tissue: Image.Image, weights: Path, tmp_path: Path
+) -> None:
+    tile = saved(tissue.crop((0, 0, 300, 300)), tmp_path / "tile.png")
+    stored = vectors_of(rows_of(tile, weights, tmp_path, "hipt-4k"), "hipt-4k")[0]
+    asked = encode_image(tile, "slide", "hipt-4k", MPP, None, Runtime(weights=weights))
+    np.testing.assert_allclose(asked.vector, stored, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA"])
