@@ -80,6 +80,8 @@ class TransportCoAttention(nn.Module):
 def transport_cost(patches: Tensor, genes: Tensor) -> Tensor:
     """Squared distances of each patch to each group, after the least feature of each is taken off.
 
+    The squares are multiplied out, so that no copy of the bag is made.
+
     Args:
         patches: float (patches, dim).
         genes: float (groups, dim).
@@ -87,9 +89,9 @@ def transport_cost(patches: Tensor, genes: Tensor) -> Tensor:
     Returns:
         float (patches, groups).
     """
-    return torch.cdist(from_least(patches), from_least(genes)).square()
-
-
-def from_least(vectors: Tensor) -> Tensor:
-    """Each vector less its own least feature, float (n, dim)."""
-    return vectors - vectors.amin(dim=1, keepdim=True)
+    least = patches.amin(dim=1, keepdim=True)  # (patches, 1)
+    genes = genes - genes.amin(dim=1, keepdim=True)
+    square = torch.linalg.vector_norm(patches, dim=1, keepdim=True).square()  # (patches, 1)
+    square = square + least * (patches.shape[1] * least - 2.0 * patches.sum(dim=1, keepdim=True))
+    product = patches @ genes.T - least * genes.sum(dim=1)  # (patches, groups)
+    return (square - 2.0 * product + genes.square().sum(dim=1)).clamp(min=0.0)

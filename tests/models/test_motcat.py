@@ -8,7 +8,7 @@ import torch
 from survival_golden import assert_every_step_golden, seeded_patient
 
 from golden import assert_golden, expected_shapes, fill, seeded, state_shapes
-from tumorbase.models.motcat import Transport, TransportCoAttention, from_least, transport_cost
+from tumorbase.models.motcat import Transport, TransportCoAttention, transport_cost
 from tumorbase.models.networks import build
 from tumorbase.models.optimal_transport import sinkhorn
 from tumorbase.models.survival_losses import nll_survival_with_logits
@@ -50,11 +50,17 @@ def test_cost_plan_and_distance_are_golden(shared, run) -> None:
     torch.testing.assert_close(seen, plan @ bag)
 
 
+def test_costs_are_distances_after_the_least_feature_is_taken_off() -> None:
+    bag, genes = torch.randn(40, 8).double() + 3.0, torch.randn(6, 8).double()
+    shifted = [vectors - vectors.amin(dim=1, keepdim=True) for vectors in (bag, genes)]
+    torch.testing.assert_close(transport_cost(bag, genes), torch.cdist(*shifted).square())
+
+
 def test_the_balanced_plan_of_the_reference_is_golden(shared) -> None:
     golden = np.load(shared / "reference" / "motcat" / "golden.npz")
     bag, genes = golden_features(golden, "ot_sinkhorn")
     cost = transport_cost(bag, genes)
-    a, b = (from_least(vectors).sum(dim=1) for vectors in (bag, genes))
+    a, b = ((v - v.amin(dim=1, keepdim=True)).sum(dim=1) for v in (bag, genes))
     plan = sinkhorn(cost / cost.max(), a / a.sum(), b / b.sum(), reg=0.1)
     assert_golden(cost, golden["ot_sinkhorn/cost"])
     assert_golden(plan.T[None, None], golden["ot_sinkhorn/pi"])
