@@ -24,7 +24,7 @@ class Clam(nn.Module):
 
         embedded, scores = network.attend(patches)
         output = network.classify(embedded, scores)
-        loss = 0.7 * bag_loss(output) + 0.3 * network.cluster_loss(embedded, scores, label)
+        loss = 0.7 * survival_loss(output) + 0.3 * network.cluster_loss(embedded, scores, label)
     """
 
     def __init__(
