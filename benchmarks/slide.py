@@ -14,9 +14,11 @@ import struct
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
+from statistics import median
 from time import perf_counter
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 import openslide
@@ -24,17 +26,22 @@ from PIL import Image
 
 from tumorbase.models.encoders import Encoder
 
+if TYPE_CHECKING:
+    from tumorbase.ingest.item import Context
+
 SLIDE = "data/pathology/wsi/cmu-1-small-region.svs"
 TILE_PX = 256
 SOURCE_MPP = 0.499
+ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class Measured:
     """One slide of `sides` x `sides` copies of the source.
 
-    `seconds` are of the whole slide without its nuclei; `ratio` is patches a second end to end by
-    those of the encoder alone, in the same process.
+    `seconds` are of the whole slide without its nuclei, `ratios` patches a second end to end by
+    those of the encoder alone, of each round; other figures are medians of the rounds. The peak of
+    memory is that of the first.
     """
 
     sides: int
@@ -44,6 +51,7 @@ class Measured:
     patches_per_second: float
     encoder_patches_per_second: float
     ratio: float
+    ratios: tuple[float, ...]
     peak_mib: float
 
 
@@ -138,40 +146,76 @@ def _write_shorts(file: BinaryIO, values: list[int]) -> int:
 
 
 def measure(path: Path, sides: int) -> Measured:
-    """Look for tissue, read, encode and stage the patches of one slide; then encode alone."""
+    """Look for tissue, read, encode and stage the patches of one slide, beside encoding alone."""
     # Heavy libraries are loaded in the measured process only.
     from tumorbase.ingest.chosen_encoders import encoders_of
     from tumorbase.ingest.item import Context
-    from tumorbase.ingest.patches import chosen_patches, patch_grid, read_patches, tissue_fractions
+    from tumorbase.ingest.slide_source import open_slide
+
+    context = Context(path.parent)
+    (encoder,) = encoders_of(context, "patch")
+    _end_to_end(path, context, encoder)  # loads and warms up
+    peak = _peak_mib()
+    batches = _in_memory(path, context)
+    rounds = []
+    for _ in range(ROUNDS):
+        patches, seconds = _end_to_end(path, context, encoder)
+        rounds.append((seconds, patches / seconds, _encoder_rate(encoder, batches)))
+    with open_slide(str(path), None) as slide:
+        megapixels = slide.width_px * slide.height_px / 1e6
+    seconds, rate, encoder_rate = (round(median(values), 3) for values in zip(*rounds, strict=True))
+    ratios = sorted(round(rate / encoder_rate, 3) for _, rate, encoder_rate in rounds)
+    return Measured(
+        sides,
+        megapixels,
+        patches,
+        seconds,
+        rate,
+        encoder_rate,
+        median(ratios),
+        tuple(ratios),
+        peak,
+    )
+
+
+def _end_to_end(path: Path, context: Context, encoder: Encoder) -> tuple[int, float]:
+    """Patches and seconds, from opening the slide to the staged file of their vectors."""
+    from tumorbase.ingest.patches import patch_grid
     from tumorbase.ingest.slide_source import open_slide
     from tumorbase.ingest.slide_tissue import look_for_tissue
     from tumorbase.ingest.slides import stage_patches
 
-    context = Context(path.parent)
-    (encoder,) = encoders_of(context, "patch")
     ids = {"slide_id": path.stem, "patient_id": "P1"}
+    seconds_spent = {"read": 0.0, "encode": 0.0}
+    started = perf_counter()
     with open_slide(str(path), None) as slide:
         grid = patch_grid(slide, context.patch_mpp, context.patch_px)
-        warm_up = np.zeros((64, grid.side_px, grid.side_px, 3), dtype=np.uint8)
-        encoder.encode(cast(Sequence[Any], warm_up))
-        seconds_spent = {"read": 0.0, "encode": 0.0}
-        started = perf_counter()
         tissue = look_for_tissue(slide)
         staged = stage_patches(slide, grid, tissue, encoder, ids, context, seconds_spent)
-        seconds = perf_counter() - started
-        peak = _peak_mib()
-        fractions = tissue_fractions(grid, tissue.mask, tissue.step_px)
-        blocks = read_patches(slide, grid, chosen_patches(grid, fractions))
-        batches = [patches.pixels for patches, _ in zip(blocks, range(8), strict=False)]
-        megapixels = slide.width_px * slide.height_px / 1e6
-    rates = [_encoder_rate(encoder, batches) for _ in range(3)]
-    rate, patches = max(rates), staged[0].rows
-    return Measured(
-        sides, megapixels, patches, seconds, patches / seconds, rate, patches / seconds / rate, peak
+    return staged[0].rows, perf_counter() - started
+
+
+def _in_memory(path: Path, context: Context) -> list[np.ndarray]:
+    """Patches with tissue of the slide's first blocks."""
+    from tumorbase.ingest.patches import (
+        chosen_patches,
+        encode_patches,
+        patch_grid,
+        tissue_fractions,
     )
+    from tumorbase.ingest.slide_source import open_slide
+    from tumorbase.ingest.slide_tissue import look_for_tissue
+
+    with open_slide(str(path), None) as slide:
+        grid = patch_grid(slide, context.patch_mpp, context.patch_px)
+        tissue = look_for_tissue(slide)
+        chosen = chosen_patches(grid, tissue_fractions(grid, tissue.mask, tissue.step_px))
+        blocks = encode_patches(slide, grid, chosen, lambda pixels: pixels)
+        return [block.vectors for block in islice(blocks, 8)]
 
 
 def _encoder_rate(encoder: Encoder, batches: list[np.ndarray]) -> float:
+    """Patches a second of the encoder in one thread."""
     started = perf_counter()
     for batch in batches:
         encoder.encode(cast(Sequence[Any], batch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +17,7 @@ from tumorbase.ingest.slide_source import SlideSource, best_level, read_scaled
 MIN_TISSUE_FRACTION = 0.2
 SAME_MPP = 0.05  # a nominal 0.5 is 0.4990 or 0.5040 by scanner: taken as it is, without resampling
 BLOCK_PX = 2048  # what is read at once, in pixels of the level read
-READERS = 2  # OpenSlide takes about as long for a patch as the built-in encoder
+READERS = 2  # where OpenSlide composes a patch, it takes as long as the built-in encoder
 Place = TypeVar("Place")
 Read = TypeVar("Read")
 
@@ -37,15 +38,6 @@ class PatchGrid:
     rows: int
     block: int  # patches a side of the blocks that are read at once
     is_whole_slide: bool  # its one patch reaches over the slide's border on both sides
-
-
-@dataclass(frozen=True)
-class Patches:
-    """Patches of one block: uint8 (n, side, side, 3), and the grid column and row of each, (n,)."""
-
-    pixels: np.ndarray
-    column: np.ndarray
-    row: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -127,16 +119,6 @@ def chosen_patches(grid: PatchGrid, fractions: np.ndarray) -> np.ndarray:
     return (fractions >= MIN_TISSUE_FRACTION) | grid.is_whole_slide
 
 
-def read_patches(slide: SlideSource, grid: PatchGrid, chosen: np.ndarray) -> Iterator[Patches]:
-    """The chosen patches, block after block; the next blocks are read while one is used."""
-
-    def read(members: np.ndarray) -> Patches:
-        return _read_block(slide, grid, columns[members], rows[members])
-
-    rows, columns = np.nonzero(chosen)
-    return ahead(read, _blocks(grid, rows, columns))
-
-
 def encode_patches(
     slide: SlideSource,
     grid: PatchGrid,
@@ -145,18 +127,18 @@ def encode_patches(
 ) -> Iterator[EncodedPatches]:
     """The chosen patches, block after block, read and encoded side by side in threads.
 
-    Reading a patch costs about as much as encoding it on a processor, so that a thread for each
+    Either may take the longer, by the slide's format and the encoder, so that a thread for each
     alone would leave one waiting. `encode` takes uint8 (n, side, side, 3) and is called from
     several threads at once.
     """
 
     def read_and_encode(members: np.ndarray) -> EncodedPatches:
         started = perf_counter()
-        patches = _read_block(slide, grid, columns[members], rows[members])
+        column, row = columns[members], rows[members]
+        pixels = _read_block(slide, grid, column, row)
         read_at = perf_counter()
-        vectors = encode(patches.pixels)
-        seconds = (read_at - started, perf_counter() - read_at)
-        return EncodedPatches(vectors, patches.column, patches.row, *seconds)
+        vectors = encode(pixels)
+        return EncodedPatches(vectors, column, row, read_at - started, perf_counter() - read_at)
 
     rows, columns = np.nonzero(chosen)
     return ahead(read_and_encode, _blocks(grid, rows, columns))
@@ -165,19 +147,24 @@ def encode_patches(
 def _blocks(grid: PatchGrid, rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:
     """Indices of the patches of each block, in the order of rows, then columns.
 
-    What is read at once lies together, so that a slide's own tiles are decoded once: OpenSlide
-    keeps the last.
+    What is read at once lies together, so that a slide's own tiles are decoded once: the last are
+    kept.
     """
     block = (rows // grid.block) * grid.columns + columns // grid.block
     order = np.lexsort((columns, rows, block))
-    if len(order):
-        yield from np.split(order, np.flatnonzero(np.diff(block[order])) + 1)
+    if not len(order):
+        return
+    most = math.ceil(len(order) / (2 * READERS))  # so that a small slide keeps all readers at work
+    for members in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
+        yield from np.array_split(members, math.ceil(len(members) / most))
 
 
 def _read_block(
     slide: SlideSource, grid: PatchGrid, column: np.ndarray, row: np.ndarray
-) -> Patches:
-    """The patches at these places, which are in the order of rows, then columns."""
+) -> np.ndarray:
+    """The patches at these places, which are in the order of rows, then columns: uint8 (n, side,
+    side, 3).
+    """
     is_first = np.ones(len(row), dtype=bool)  # of a run of neighbours, which are read together
     is_first[1:] = (np.diff(row) != 0) | (np.diff(column) != 1)
     starts = np.flatnonzero(is_first)
@@ -187,7 +174,7 @@ def _read_block(
         pixels[start:stop] = _read_run(
             slide, grid, int(column[start]), int(row[start]), stop - start
         )
-    return Patches(pixels, column, row)
+    return pixels
 
 
 def read_rectangle(slide: SlideSource, grid: PatchGrid, columns: slice, rows: slice) -> np.ndarray:

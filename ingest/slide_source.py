@@ -8,18 +8,20 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import openslide
 from PIL import Image, UnidentifiedImageError
 
+from tumorbase.ingest.jpeg_tiles import jpeg_levels, paste
 from tumorbase.store.errors import BadInput
 
 # What a slide states outside of these is not believed: a DPI tag of a print, or a slip of units.
 MIN_MPP = 0.05
 MAX_MPP = 20.0
 MAX_TILE_PX = 100_000_000  # a plain image is read whole; larger ones need a pyramid
+WHOLE_PIXEL = 1e-3  # by which a region may miss one: less than a grey level
 _PNG_DEPTH_AT = 24
 _ONE_BYTE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
@@ -36,8 +38,9 @@ class SlideSource(Protocol):
 
     def read(
         self, x_level0_px: int, y_level0_px: int, level: int, width: int, height: int
-    ) -> Image.Image:
-        """RGB of `width` x `height` pixels of `level`; white outside of the slide.
+    ) -> np.ndarray:
+        """RGB of a region in pixels of `level`, white outside of the slide: uint8 (height, width,
+        3).
 
         Raises:
             BadInput: the file is damaged there.
@@ -66,8 +69,8 @@ def open_slide(path: str, mpp: float | None) -> Iterator[SlideSource]:
         return
     except openslide.OpenSlideError as error:
         raise BadInput(path, f"OpenSlide cannot open it: {error}") from error
-    with handle:
-        slide = _Slide(path, handle, mpp)
+    with handle, Path(path).open("rb") as file:
+        slide = _Slide(path, handle, file, mpp)
         try:
             yield slide
         finally:
@@ -75,9 +78,11 @@ def open_slide(path: str, mpp: float | None) -> Iterator[SlideSource]:
 
 
 class _Slide:
-    """A slide that OpenSlide reads."""
+    """A slide that OpenSlide reads; JPEG tiles are decoded without it."""
 
-    def __init__(self, path: str, handle: openslide.OpenSlide, mpp: float | None) -> None:
+    def __init__(
+        self, path: str, handle: openslide.OpenSlide, file: BinaryIO, mpp: float | None
+    ) -> None:
         self.path = path
         self.vendor = handle.properties.get(openslide.PROPERTY_NAME_VENDOR, "")
         stated = [
@@ -88,18 +93,22 @@ class _Slide:
         self.width_px, self.height_px = handle.dimensions
         self.downsamples = tuple(float(d) for d in handle.level_downsamples)
         self._handle = handle
+        self._jpeg_levels = jpeg_levels(file, handle)
         self._change = threading.Condition()
         self._readers = 0
         self._is_closed = False
 
     def read(
         self, x_level0_px: int, y_level0_px: int, level: int, width: int, height: int
-    ) -> Image.Image:
+    ) -> np.ndarray:
         with self._change:
             if self._is_closed:
                 raise ValueError(f"{self.path} is closed")
             self._readers += 1
         try:
+            pixels = self._decode(x_level0_px, y_level0_px, level, width, height)
+            if pixels is not None:
+                return pixels
             region = self._handle.read_region((x_level0_px, y_level0_px), level, (width, height))
         except openslide.OpenSlideError as error:
             raise BadInput(self.path, f"OpenSlide cannot read it: {error}") from error
@@ -107,7 +116,21 @@ class _Slide:
             with self._change:
                 self._readers -= 1
                 self._change.notify_all()
-        return _on_white(region)
+        return np.asarray(_on_white(region))
+
+    def _decode(
+        self, x_level0_px: int, y_level0_px: int, level: int, width: int, height: int
+    ) -> np.ndarray | None:
+        """The region from its JPEG tiles alone, None if they do not do.
+
+        A level's downsample is no whole number where its size was rounded. What then begins between
+        two of its pixels is left to OpenSlide, which blends them.
+        """
+        x, y = x_level0_px / self.downsamples[level], y_level0_px / self.downsamples[level]
+        begins_at_pixel = max(abs(x - round(x)), abs(y - round(y))) < WHOLE_PIXEL
+        if level not in self._jpeg_levels or not begins_at_pixel:
+            return None
+        return self._jpeg_levels[level].read(round(x), round(y), width, height)
 
     def wait_for_readers(self) -> None:
         """Let threads that still read ahead finish, and others not begin: OpenSlide ends the whole
@@ -126,19 +149,16 @@ class _Tile:
 
     def __init__(self, path: str, mpp: float | None) -> None:
         self.path = path
-        self._image = _read_tile(path)
+        self._pixels = np.asarray(_read_tile(path))
         self.mpp = _believed_mpp(path, [], mpp)
-        self.width_px, self.height_px = self._image.size
+        self.height_px, self.width_px = self._pixels.shape[:2]
 
     def read(
         self, x_level0_px: int, y_level0_px: int, level: int, width: int, height: int
-    ) -> Image.Image:
-        box = (x_level0_px, y_level0_px, x_level0_px + width, y_level0_px + height)
-        if box[0] >= 0 and box[1] >= 0 and box[2] <= self.width_px and box[3] <= self.height_px:
-            return self._image.crop(box)
-        canvas = Image.new("RGB", (width, height), "white")
-        canvas.paste(self._image, (-x_level0_px, -y_level0_px))
-        return canvas
+    ) -> np.ndarray:
+        pixels = np.full((height, width, 3), 255, dtype=np.uint8)
+        paste(self._pixels, pixels, -x_level0_px, -y_level0_px)
+        return pixels
 
 
 def overview(slide: SlideSource, mpp: float, block_px: int = 2048) -> np.ndarray:
@@ -192,11 +212,12 @@ def read_scaled(
     width, height = (right - left) / downsample, (bottom - top) / downsample
     # OpenSlide rounds a level's size: what it states to end here may end a fraction of a pixel on.
     whole = (max(1, round(width)), max(1, round(height)))
-    image = slide.read(left, top, level, *whole)
-    if whole != size:
-        box = (0.0, 0.0, min(width, whole[0]), min(height, whole[1]))
-        image = image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
-    return np.asarray(image)
+    pixels = slide.read(left, top, level, *whole)
+    if whole == size:
+        return pixels
+    box = (0.0, 0.0, min(width, whole[0]), min(height, whole[1]))
+    image = Image.fromarray(pixels)
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0))
 
 
 def _believed_mpp(path: str, stated: list[str | None], given: float | None) -> float:
