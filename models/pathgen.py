@@ -92,7 +92,7 @@ class PathGen(nn.Module):
             `attention` holds, each (groups, groups): "path_to_genes", how much each group of
             patches looks at each group of genes, "genes_to_path" the other way round, and
             "transport", how much of each group of patches goes to each group of genes; and "path"
-            and "genes", the scores of the pooled tokens before the softmax, (1, groups).
+            and "omic", the scores of the pooled tokens before the softmax, (1, groups).
         """
         seen_path, path_to_genes = self.path_attention(path, genes)  # (groups, 256)
         seen_genes, genes_to_path = self.gene_attention(genes, path)  # (groups, 256)
@@ -104,7 +104,7 @@ class PathGen(nn.Module):
             "genes_to_path": genes_to_path,
             "transport": plan,
             "path": path_scores,
-            "genes": gene_scores,
+            "omic": gene_scores,
         }
         logits = self.head(torch.cat([slide, profile], dim=1))  # (1, n_classes)
         return SurvivalOutput.from_logits(logits, attention)

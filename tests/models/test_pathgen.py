@@ -174,7 +174,7 @@ def test_the_steps_follow_each_other(network: PathGen) -> None:
         "genes_to_path": genes_to_path,
         "transport": plan,
         "path": path_scores,
-        "genes": gene_scores,
+        "omic": gene_scores,
     }
     assert output.attention.keys() == expected.keys()
     for name, values in expected.items():
