@@ -14,6 +14,7 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 from lancedb.expr import col, lit
+from lancedb.index import BTree
 
 from tumorbase.store.checksum import checksum_rows
 from tumorbase.store.disk_errors import is_disk_error
@@ -23,6 +24,8 @@ from tumorbase.store.statistics import VectorStatistics, describe_vectors, merge
 
 SCAN_ROWS = 16_384
 _COMPACT_FRAGMENTS = 24
+_INDEX_ROWS = 50_000  # below, a scan takes no longer than an index
+_INDEX = "patient_id_idx"
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,8 @@ class VectorTables:
         self._database.drop_table(name)
 
     def compact(self) -> None:
-        """Merge the small fragments that many small commits leave, and drop the versions before.
+        """Merge the small fragments that many small commits leave, drop the versions before, and
+        index the patients of large tables, which training reads one by one.
 
         Time travel goes by commit numbers in the rows, so no older version is ever read again. Left
         to another time while somebody reads: files would vanish that a scan has still to come to.
@@ -148,9 +152,14 @@ class VectorTables:
                 return
             for level, encoder_id in self.names():
                 table = self._table(level, encoder_id)
-                if table.stats()["fragment_stats"]["num_fragments"] >= _COMPACT_FRAGMENTS:  # type: ignore[index]
+                index = table.index_stats(_INDEX)
+                unindexed = index.num_unindexed_rows if index else table.count_rows()
+                fragments = table.stats()["fragment_stats"]["num_fragments"]  # type: ignore[index]
+                if fragments >= _COMPACT_FRAGMENTS or (index and unindexed >= _INDEX_ROWS):
                     # Not 0, of which LanceDB warns: another process might read. Here none may.
                     table.optimize(cleanup_older_than=timedelta(milliseconds=1))
+                if not index and unindexed >= _INDEX_ROWS:
+                    table.create_index("patient_id", config=BTree(), name=_INDEX)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

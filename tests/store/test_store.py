@@ -8,10 +8,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from tumorbase.store import vectors
 from tumorbase.store.commit import CommitContent, StagedVectors
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import (
@@ -217,6 +219,33 @@ def test_compaction_waits_for_those_who_read(store):
     store.compact()
     assert len(list(store.path.rglob("*.lance"))) < len(before)
     assert len(ids_of(store)) == 30
+
+
+def test_an_index_of_patients_hides_no_row_and_shows_no_other(store, monkeypatch):
+    monkeypatch.setattr(vectors, "_INDEX_ROWS", 10)
+
+    def found(identifier: str, commit: int | None = None) -> list[str]:
+        rows = store.view(commit).of_patient(ENCODER, f"p-{identifier}")
+        return rows["lesion_id"].to_pylist()
+
+    def indexed() -> int:
+        table = lancedb.connect(str(store.path / "vectors")).open_table("lesion__size-1-abc")
+        return table.index_stats("patient_id_idx").num_indexed_rows
+
+    first = put(store, "a", [f"l{i}" for i in range(12)])
+    store.compact()
+    assert indexed() == 12
+    put(store, "b", ["l20", "l21"])
+    put(store, "a", ["l0", "l30"], fill=5)
+    for _ in range(2):  # before these rows are indexed, and after
+        assert [found(i) for i in ("l0", "l1", "l20", "l30")] == [["l0"], [], ["l20"], ["l30"]]
+        assert [found(i, first) for i in ("l1", "l30")] == [["l1"], []]
+        for number in range(30):
+            put(store, f"k{number}", [f"k{number}"])
+        store.compact()
+    assert indexed() == 16 + 30 + 30
+    assert found("k29") == ["k29"]
+    assert store.check().is_clean
 
 
 def test_of_two_snapshots_of_one_name_at_once_one_is_refused(store):
