@@ -61,6 +61,14 @@ def test_unbalanced_plan_is_pot_s(rows, columns, reg, reg_marginal) -> None:
     np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=1e-9)
 
 
+def test_unbalanced_plan_of_a_bag_is_found_in_a_few_iterations() -> None:
+    cost, a, b = problem(500, 6)
+    cost = 0.6 + 0.4 * cost  # distances of patches differ by less than they are
+    expected = pot_unbalanced(cost, a, b, 0.05, 0.5)
+    ours = unbalanced_sinkhorn(*tensors(cost, a, b), 0.05, 0.5, max_iterations=12)
+    np.testing.assert_allclose(ours, expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize(("rows", "columns", "reg", "reg_marginal"), PROBLEMS)
 def test_balanced_plan_is_pot_s_and_has_its_marginals(rows, columns, reg, reg_marginal) -> None:
     cost, a, b = problem(rows, columns)
