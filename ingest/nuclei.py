@@ -129,7 +129,7 @@ def _batches(
 def _read(path: str) -> _Found:
     try:
         with Path(path).open(encoding="utf-8") as file:
-            content = json.load(file)
+            content = json.load(file, object_hook=_packed)
     except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors are ValueErrors
         raise BadInput(path, f"not JSON: {error}") from error
     if isinstance(content, dict) and isinstance(content.get("nuc"), dict):
@@ -141,12 +141,26 @@ def _read(path: str) -> _Found:
     raise BadInput(path, 'expected HoVer-Net\'s {"nuc": {..}} or CellViT\'s {"cells": [..]}')
 
 
+def _packed(content: dict[str, Any]) -> dict[str, Any]:
+    """An object of the file as soon as it is read: of a nucleus what is taken, its contour as an
+    array. A whole slide's contours as lists would take ten times the file's size.
+    """
+    if "contour" not in content:
+        return content
+    taken = {name: content.get(name) for name in ("type", "type_prob")}
+    try:
+        return {**taken, "contour": np.array(content["contour"], dtype=np.float64)}
+    except (TypeError, ValueError, OverflowError):  # of another form: none
+        return taken
+
+
 def _found(
     path: str, named: list[tuple[str, Any]], type_map: Mapping[str, str], mpp: float | None
 ) -> _Found:
-    wrong = next((name for name, n in named if not isinstance(n, dict) or "contour" not in n), None)
+    wrong = next((name for name, nucleus in named if not _has_contour(nucleus)), None)
     if wrong is not None:
-        raise BadInput(path, f"nucleus {wrong}: expected an object with a contour")
+        reason = "expected a contour of at least three points (x, y), each two numbers"
+        raise BadInput(path, f"nucleus {wrong}: {reason}")
     return _Found(
         names=[name for name, _ in named],
         contours=_contours(path, named),
@@ -157,32 +171,26 @@ def _found(
 
 
 def _contours(path: str, named: list[tuple[str, dict[str, Any]]]) -> Contours:
-    contours = [nucleus["contour"] for _, nucleus in named]
-    short = next((n for (n, _), c in zip(named, contours, strict=True) if not _is_outline(c)), None)
-    if short is not None:
-        raise BadInput(path, f"nucleus {short}: expected a contour of at least three points")
-    lengths = np.array([len(contour) for contour in contours], dtype=np.int64)
-    try:
-        points = np.array([point for contour in contours for point in contour], dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise BadInput(path, f"expected contours of (x, y) numbers: {error}") from error
-    points = points.reshape(-1, 2) if not len(points) else points
-    if points.shape != (lengths.sum(), 2):
-        raise BadInput(path, "expected contours of (x, y) points, got points of another length")
+    if not named:
+        return Contours(np.empty((0, 2)), np.empty(0, dtype=np.int64))
+    lengths = np.array([len(nucleus["contour"]) for _, nucleus in named], dtype=np.int64)
+    points = np.concatenate([nucleus["contour"] for _, nucleus in named])
     if not np.isfinite(points).all():
         raise BadInput(path, "expected finite contours, got NaN or infinity")
-    if len(points):
-        start = np.cumsum(lengths) - lengths
-        extent = np.maximum.reduceat(points, start) - np.minimum.reduceat(points, start)
-        if extent.max() > MAX_SIDE_PX:
-            name = named[int(extent.max(axis=1).argmax())][0]
-            reason = f"expected at most {MAX_SIDE_PX:.0f} pixels, got {extent.max():.0f}"
-            raise BadInput(path, f"nucleus {name}: {reason}")
+    start = np.cumsum(lengths) - lengths
+    extent = np.maximum.reduceat(points, start) - np.minimum.reduceat(points, start)
+    if extent.max() > MAX_SIDE_PX:
+        name = named[int(extent.max(axis=1).argmax())][0]
+        reason = f"expected at most {MAX_SIDE_PX:.0f} pixels, got {extent.max():.0f}"
+        raise BadInput(path, f"nucleus {name}: {reason}")
     return Contours(points, lengths)
 
 
-def _is_outline(contour: Any) -> bool:
-    return isinstance(contour, list) and len(contour) >= 3
+def _has_contour(nucleus: Any) -> bool:
+    if not isinstance(nucleus, dict) or "contour" not in nucleus:
+        return False
+    contour = nucleus["contour"]
+    return contour.ndim == 2 and len(contour) >= 3 and contour.shape[1] == 2
 
 
 def _type(value: Any, type_map: Mapping[str, str]) -> str | None:
