@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 class CoAttention(nn.Module):
-    """Attention of one head from genes to patches (Chen et al. 2021, equation 2).
+    """Attention of one head from genes to patches (Chen et al. 2021, section 3).
 
     Keys and numbers are those of `nn.MultiheadAttention` with one head, but a bag's keys and values
     are never formed: each is linear in the patches and there are only six queries, so that its

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -14,11 +15,10 @@ WIDTHS = {"small": (256, 256, 256, 256), "big": (1024, 1024, 1024, 256)}
 
 def snn_blocks(input_dim: int, widths: tuple[int, ...]) -> nn.Sequential:
     """Blocks of Linear, ELU and AlphaDropout one after the other, the last of `widths[-1]`."""
-    dims = (input_dim, *widths)
     return nn.Sequential(
         *(
             nn.Sequential(nn.Linear(before, after), nn.ELU(), nn.AlphaDropout(0.25))
-            for before, after in zip(dims, widths, strict=False)
+            for before, after in pairwise((input_dim, *widths))
         )
     )
 
@@ -26,7 +26,7 @@ def snn_blocks(input_dim: int, widths: tuple[int, ...]) -> nn.Sequential:
 class SNN(nn.Module):
     """Hazards of discrete time from a patient's genomic features alone (Chen et al. 2021, Table 1).
 
-    Published as a model of one patient a batch; any number gives the same.
+    Published for one patient at a time; a patient's hazards are the same in a batch of any size.
     """
 
     def __init__(self, input_dim: int, size: str = "small", n_classes: int = 4) -> None:

@@ -110,7 +110,12 @@ def cox_partial(
         time: of event or censoring, (patients,).
         is_censored: (patients,).
         ties: how events of the same time count.
+
+    Raises:
+        ValueError: `ties` is neither.
     """
+    if ties not in ("breslow", "efron"):
+        raise ValueError(f"ties must be breslow or efron, got {ties!r}")
     theta, time = log_risk.reshape(-1), time.reshape(-1)
     event = 1.0 - is_censored.reshape(-1).to(theta.dtype)
     weight = (time[None, :] >= time[:, None]).to(theta.dtype)  # of j in the risk set of i

@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SurvivalOutput:
-    """Hazards over time bins and what follows from them (Zadeh & Schmid 2020, section 2).
+    """Hazards over time bins and what follows from them (Zadeh & Schmid 2020).
 
     `logits` and all that follows are float (patients, bins): `hazards` is the probability of the
     event within a bin for those who reached it, `survival` that to be free of it past the bin's

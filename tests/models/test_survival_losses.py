@@ -143,6 +143,11 @@ def test_cox_stays_finite_for_large_risks_and_no_event(ties) -> None:
     assert cox_partial(log_risk, torch.ones(3), torch.ones(3), ties).item() == 0.0
 
 
+def test_unknown_ties_are_refused() -> None:
+    with pytest.raises(ValueError, match="ties must be breslow or efron, got 'exact'"):
+        cox_partial(torch.zeros(2), torch.ones(2), torch.zeros(2), ties="exact")
+
+
 def test_risk_of_the_golden_hazards_orders_patients_as_published(golden) -> None:
     risk = SurvivalOutput.from_logits(golden["logits"]).risk
     torch.testing.assert_close(risk, golden["risk"])
