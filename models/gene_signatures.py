@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -29,14 +30,15 @@ class GeneSignatures:
         if not groups or not all(groups.values()):
             raise ValueError("signatures need at least one group, and each at least one gene")
         self._members = _members(groups, panel)  # (scores, columns)
-        text = canonical({name: sorted(genes) for name, genes in groups.items()})
+        members = [(name, sorted(genes)) for name, genes in groups.items()]
+        text = canonical(dict(members))
         self.spec = EncoderSpec(
             name="gene-signatures",
             version="1",
             level="profile",
             dim=len(groups) * len(KINDS),
             weights_sha256=hashlib.sha256(text.encode()).hexdigest(),
-            preprocessing=canonical({"score": "mean", "kinds": KINDS, "groups": list(groups)}),
+            preprocessing=canonical({"score": "mean", "kinds": KINDS, "groups": members}),
             is_standardised=True,
             feature_names=tuple(f"{group}_{kind}" for group in groups for kind in KINDS),
         )
@@ -70,6 +72,15 @@ class GeneSignatures:
         sums = np.where(is_there, measured, 0.0) @ members  # (batch, scores)
         counts = is_there.astype(np.float64) @ members  # (batch, scores)
         return (sums / np.maximum(counts, 1.0)).astype(np.float32)
+
+
+def groups_of(preprocessing: str) -> dict[str, list[str]]:
+    """The genes of each group, from the `preprocessing` of the spec of their encoder.
+
+    Raises:
+        ValueError: it names groups alone, as that of an older encoder does.
+    """
+    return dict(json.loads(preprocessing)["groups"])
 
 
 def _members(groups: Mapping[str, Sequence[str]], panel: Sequence[str]) -> np.ndarray:

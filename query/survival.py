@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from tumorbase.models.survival_architectures import ARCHITECTURES
 from tumorbase.query.answers import Scored, Trained, TrainingQuestion
 from tumorbase.query.cox_survival import score_by_cox, train_cox
+from tumorbase.query.survival_model import NETWORK_KIND
 from tumorbase.store.errors import InvalidRequest
 from tumorbase.store.store import Store
 from tumorbase.store.view import View
@@ -11,19 +15,28 @@ from tumorbase.store.view import View
 COX = ("cox", "cox-elastic-net")  # two names of one model
 
 
-def train_survival(store: Store, question: TrainingQuestion) -> Trained:
+def train_survival(
+    store: Store, question: TrainingQuestion, is_cancelled: Callable[[], bool] = lambda: False
+) -> Trained:
     """A model of the question's architecture, kept under its name, with its C-index of the folds.
+
+    Where `is_cancelled` says so, the training of a network ends with nothing kept.
 
     Raises:
         InvalidRequest: an unknown architecture or endpoint, no name, or unsound folds.
         NotEnoughData: too few events, or what the model takes is not known of the patients.
     """
-    if question.architecture not in COX:
-        known = ", ".join(COX)
+    if question.architecture not in (*COX, *ARCHITECTURES):
+        known = ", ".join((*COX, *ARCHITECTURES))
         raise InvalidRequest(f"architecture must be one of {known}, got {question.architecture!r}")
     if not question.name.strip():
         raise InvalidRequest("a model needs a name")
-    return train_cox(store, question)
+    if question.architecture in COX:
+        return train_cox(store, question)
+    # Torch takes seconds to import, and a Cox model does without.
+    from tumorbase.query.network_survival import train_network
+
+    return train_network(store, question, is_cancelled)
 
 
 def score_patients(view: View, model: str, patient_ids: list[str]) -> Scored:
@@ -36,4 +49,8 @@ def score_patients(view: View, model: str, patient_ids: list[str]) -> Scored:
         InvalidRequest: the model is not a survival model.
         NotEnoughData: what the model takes is not known of a patient.
     """
-    return score_by_cox(view, model, patient_ids)
+    if view.model(model)[0] != NETWORK_KIND:
+        return score_by_cox(view, model, patient_ids)
+    from tumorbase.query.network_survival import score_by_network
+
+    return score_by_network(view, model, patient_ids)

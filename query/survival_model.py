@@ -14,6 +14,7 @@ from tumorbase.store.errors import InvalidRequest
 from tumorbase.store.view import View
 
 KIND = "survival/cox"
+NETWORK_KIND = "survival/network"  # of what `network_model` reads
 _COX_ARRAYS = ("mean", "sd", "coefficients", "baseline_time_days", "baseline_hazard")
 
 

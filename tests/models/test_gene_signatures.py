@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tumorbase.models.gene_signatures import GeneSignatures
+from tumorbase.models.gene_signatures import GeneSignatures, groups_of
 
 GROUPS = {"growth": ["A", "B"], "repair": ["C"]}
 PANEL = ["B_rnaseq", "A_rnaseq", "X_rnaseq", "A_cnv", "C_mut"]
@@ -36,6 +36,14 @@ def test_encoder_is_bound_to_the_groups_and_not_to_the_panel() -> None:
     assert GeneSignatures(GROUPS, PANEL).spec == same
     other = GeneSignatures({"growth": ["A"], "repair": ["C"]}, PANEL).spec
     assert other.encoder_id != same.encoder_id
+
+
+def test_spec_names_the_genes_of_its_groups_in_their_order() -> None:
+    groups = {"repair": ["C"], "growth": ["B", "A"]}
+    found = groups_of(GeneSignatures(groups, PANEL).spec.preprocessing)
+    assert list(found.items()) == [("repair", ["C"]), ("growth", ["A", "B"])]
+    with pytest.raises(ValueError, match="length"):
+        groups_of('{"groups":["repair"]}')
 
 
 def test_vector_does_not_depend_on_the_batch() -> None:
