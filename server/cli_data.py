@@ -23,7 +23,9 @@ _QUARANTINED_EXIT = 3
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--source", metavar="KIND", help="cohort, dicom, slides ...; else guessed.")
-@click.option("--encoder", "encoders", multiple=True, help="Instead of the built-in ones of its level; repeatable.")
+@click.option(
+    "--encoder", "encoders", multiple=True, help="Instead of the built-in ones of its level."
+)
 @click.option("--workers", type=int, help="Reading processes; else one a core.")
 @device_option
 @weights_option
