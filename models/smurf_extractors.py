@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from tumorbase.models.smurf_sub_volumes import CROP, SUB_VOLUMES
 from tumorbase.models.swin import SwinConfig, SwinTransformer
 
-SUB_VOLUMES = 4
-SUB_VOLUME_SLICES = 3
 FRAGMENT_DIM = 192  # of HIPT's ViT-4K
 STAGES_READ = 2  # published radiology networks of four stages read the second one's map, too
 
@@ -74,11 +73,11 @@ class RadiologyExtractor(SwinExtractor):
         Raises:
             ValueError: another shape.
         """
-        expected = (SUB_VOLUMES, SUB_VOLUME_SLICES)
+        expected = (SUB_VOLUMES, CROP[0])
         if sub_volumes.ndim != 5 or tuple(sub_volumes.shape[1:3]) != expected:
             raise ValueError(
-                f"expected sub-volumes (patients, {SUB_VOLUMES}, {SUB_VOLUME_SLICES}, height, "
-                f"width), got {tuple(sub_volumes.shape)}"
+                f"expected sub-volumes (patients, {SUB_VOLUMES}, {CROP[0]}, height, width), "
+                f"got {tuple(sub_volumes.shape)}"
             )
         return self.reduce(self.features(sub_volumes).mean(dim=(1, 2, 3)))
 

@@ -12,13 +12,6 @@ WINDOW_HU = (-150.0, 250.0)  # soft tissue: width 400, level 50
 SUB_VOLUMES = 4
 CROP = (3, 128, 128)  # slices, rows, columns
 SEED = 2031
-SUB_VOLUME_PREPROCESSING = {
-    "ring_mm": RING_MM,
-    "window_hu": WINDOW_HU,
-    "sub_volumes": SUB_VOLUMES,
-    "crop": CROP,
-    "seed": SEED,
-}
 
 
 def region_sub_volumes(
