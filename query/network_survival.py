@@ -132,8 +132,9 @@ def score_by_network(view: View, model: str, patient_ids: list[str]) -> Scored:
     trained = read_network(view, model)
     inputs = NetworkInputs(view, trained.inputs, patient_ids)
     modalities = trained.inputs.modalities
+    names = {"patch": f"patch of {trained.inputs.encoder_id}", "profile": "genomic profile"}
     for patient_id, present in zip(patient_ids, inputs.present(), strict=True):
-        missing = [each for each, has in zip(modalities, present, strict=True) if not has]
+        missing = [names[each] for each, has in zip(modalities, present, strict=True) if not has]
         if missing:
             raise NotEnoughData(
                 f"patient {patient_id!r} has no {' and no '.join(missing)}, which {model!r} takes"

@@ -10,7 +10,8 @@ from lifelines import KaplanMeierFitter
 from lifelines.statistics import logrank_test
 
 from tumorbase.query.answers import Receipt, SurvivalCurve
-from tumorbase.query.survival_model import HeldOut, read_model
+from tumorbase.query.survival import read_survival_model
+from tumorbase.query.survival_model import HeldOut
 from tumorbase.store.errors import NotEnoughData
 from tumorbase.store.view import View
 
@@ -54,7 +55,7 @@ def risk_groups(view: View, model: str) -> RiskGroups:
         InvalidRequest: it is not a survival model.
         NotEnoughData: one of the groups is empty.
     """
-    survival = read_model(view, model)
+    survival = read_survival_model(view, model)
     held_out = survival.held_out
     is_high = held_out.is_high_risk
     if is_high.all() or not is_high.any():

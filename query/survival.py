@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tumorbase.models.survival_architectures import ARCHITECTURES
 from tumorbase.query.answers import Scored, Trained, TrainingQuestion
 from tumorbase.query.cox_survival import score_by_cox, train_cox
-from tumorbase.query.survival_model import NETWORK_KIND
+from tumorbase.query.survival_model import NETWORK_KIND, SurvivalModel, read_model
 from tumorbase.store.errors import InvalidRequest
 from tumorbase.store.store import Store
 from tumorbase.store.view import View
+
+if TYPE_CHECKING:
+    from tumorbase.query.network_model import NetworkModel
 
 COX = ("cox", "cox-elastic-net")  # two names of one model
 
@@ -37,6 +41,20 @@ def train_survival(
     from tumorbase.query.network_survival import train_network
 
     return train_network(store, question, is_cancelled)
+
+
+def read_survival_model(view: View, name: str) -> SurvivalModel | NetworkModel:
+    """The survival model of this name.
+
+    Raises:
+        NotFound: there is no model of this name.
+        InvalidRequest: it is no survival model.
+    """
+    if view.model(name)[0] != NETWORK_KIND:
+        return read_model(view, name)
+    from tumorbase.query.network_model import read_network
+
+    return read_network(view, name)
 
 
 def score_patients(view: View, model: str, patient_ids: list[str]) -> Scored:

@@ -135,7 +135,11 @@ def train() -> None:
 
 @train.command()
 @click.option("--endpoint", required=True, help="Of the outcomes, such as OS.")
-@click.option("--architecture", required=True, help="Of the model, such as cox-elastic-net.")
+@click.option(
+    "--architecture",
+    required=True,
+    help="Of the model: cox, snn, mcat, motcat, pathgen, amil, clam, transmil, porpoise, hfbsurv.",
+)
 @click.option("--name", required=True, help="Under which the model is kept.")
 @click.option("--folds", type=FOLDER, help="Folder of splits_K.csv with columns train and val.")
 @click.option("--seed", default=0, show_default=True)

@@ -104,8 +104,12 @@ class LocalClient:
         for start in range(0, len(wanted), _PATIENTS_A_STEP):
             yield from track_patients(view, wanted[start : start + _PATIENTS_A_STEP])
 
-    def train_survival(self, question: TrainingQuestion) -> Trained:
+    def train_survival(
+        self, question: TrainingQuestion, is_cancelled: Callable[[], bool] = lambda: False
+    ) -> Trained:
         """A survival model, trained and kept in the store, with its C-index over the folds.
+
+        Asked before each step of a network's training, `is_cancelled` ends it with nothing kept.
 
         Raises:
             InvalidRequest: an unknown architecture or endpoint, or unsound folds.
@@ -113,7 +117,7 @@ class LocalClient:
         """
         from tumorbase.query.survival import train_survival
 
-        return train_survival(self._store, question)
+        return train_survival(self._store, question, is_cancelled)
 
     def score(self, model: str, patient_ids: Sequence[str], commit: int = 0) -> Scored:
         """The patients' risks by a trained model.

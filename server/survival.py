@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 
 from grpc.aio import ServicerContext
 
@@ -28,7 +29,8 @@ class Survival(pb_grpc.SurvivalServicer):
     async def Train(self, request: pb.TrainRequest, context: ServicerContext) -> pb.TrainResponse:
         """See `LocalClient.train_survival`."""
         question = to_value(request, TrainingQuestion)
-        trained = await self._threads.run(self._local.train_survival, question)
+        train = partial(self._local.train_survival, question)
+        trained = await self._threads.run_cancellable(train)
         return to_message(trained, pb.TrainResponse)
 
     async def Score(

@@ -25,6 +25,14 @@ class Threads:
         """What the function returns; if the caller is cancelled before its turn, it never runs."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
+    async def run_cancellable(self, work: Callable[[Callable[[], bool]], T]) -> T:
+        """What `work` returns, which is given a function that tells if the caller was cancelled."""
+        cancelled = threading.Event()
+        try:
+            return await self.run(work, cancelled.is_set)
+        finally:
+            cancelled.set()
+
     async def stream(self, items: Generator[T]) -> AsyncIterator[T]:
         """The items, each made in a thread when it is asked for.
 

@@ -14,13 +14,16 @@ from tumorbase.server.folds import read_folds
 from tumorbase.store.store import Store
 
 
-def train(store: Store, table: Path, folds: Path | None) -> Trained:
-    """A Cox model of overall survival on one published table."""
+def train(
+    store: Store, table: Path, folds: Path | None = None, architecture: str = "cox"
+) -> Trained:
+    """A model of overall survival on one published table."""
     summary = ingest(store, [table], IngestOptions(source="tcga", workers=1))
     assert summary.quarantined == ()
-    question = TrainingQuestion("OS", "cox", "os", read_folds(folds) if folds else ())
+    question = TrainingQuestion("OS", architecture, "os", read_folds(folds) if folds else ())
     trained = train_survival(store, question)
-    print(f"{table.name}: C-index {trained.c_index.mean:.3f} sd {trained.c_index.sd:.3f}")
+    index = trained.c_index
+    print(f"{table.name}: {architecture}, C-index {index.mean:.3f} sd {index.sd:.3f}")
     return trained
 
 
@@ -45,9 +48,19 @@ def test_tcga_trains_on_its_published_folds_and_scores(shared, tmp_path, cancer,
         assert np.all(np.diff(score.survival.probability) <= 0)
 
 
+@pytest.mark.slow
+def test_a_network_of_genes_trains_on_the_published_folds(shared, tmp_path):
+    folder = shared / "data" / "genomics" / "mcat"
+    table = folder / "datasets_csv_sig" / "tcga_blca_all_clean.csv.zip"
+    with Store.create(tmp_path / "store") as store:
+        trained = train(store, table, folder / "splits" / "5foldcv" / "tcga_blca", "snn")
+        assert (trained.patients, trained.events, len(trained.c_index.folds)) == (373, 169, 5)
+        assert trained.c_index.mean > 0.54  # of the SNN in MCAT's Table 1
+
+
 def test_lung1_trains_and_counts_its_deaths(shared, tmp_path):
     table = shared / "data" / "clinical" / "lung1_annotations.csv"
     with Store.create(tmp_path / "store") as store:
-        trained = train(store, table, None)
+        trained = train(store, table)
     assert trained.patients == 421
     assert trained.events == 373  # deadstatus.event is 1 for death: most of LUNG1 died

@@ -17,6 +17,7 @@ from tumorbase.query.network_inputs import NetworkInputs, input_spec
 from tumorbase.query.network_model import read_network
 from tumorbase.query.network_survival import train_network
 from tumorbase.query.patch_bags import PatchBags
+from tumorbase.query.risk_groups import risk_groups
 from tumorbase.query.survival import score_patients, train_survival
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import InvalidRequest, NotEnoughData, NotFound, Unavailable
@@ -143,13 +144,19 @@ def test_receipt_names_the_encoder_and_counts_who_was_left_out(trained):
     assert trained.patients == (32 if both else 34)
 
 
+def test_risk_groups_are_of_the_patients_held_out(trained, store):
+    low, high = risk_groups(store.view(), trained.model).groups
+    assert low.patients + high.patients == 12
+    assert low.median_days > high.median_days
+
+
 def test_missing_modality_of_a_patient_is_named(trained, store):
     takes = ARCHITECTURES[trained.architecture]
     if takes.takes_patches:
-        with pytest.raises(NotEnoughData, match="'p32' has no patch"):
+        with pytest.raises(NotEnoughData, match="'p32' has no patch of look-1-abc"):
             score_patients(store.view(), trained.model, ["p01", "p32"])
     if takes.genes != "none":
-        with pytest.raises(NotEnoughData, match="'p34' has no profile"):
+        with pytest.raises(NotEnoughData, match="'p34' has no genomic profile"):
             score_patients(store.view(), trained.model, ["p01", "p34"])
 
 
