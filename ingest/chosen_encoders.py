@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
 
 from tumorbase.ingest.item import Context
 from tumorbase.models.encoders import (
@@ -16,6 +17,9 @@ from tumorbase.models.encoders import (
     find_entry,
 )
 from tumorbase.store.errors import InvalidRequest, MissingWeights
+
+if TYPE_CHECKING:
+    from tumorbase.models.hovernet_encoder import HoVerNetEncoder
 
 # Modality -> its radiomics; whichever of them is named stands for that of the volume's modality.
 RADIOMICS = {"CT": "radiomics", "MR": "radiomics-mr", "PT": "radiomics-pt"}
@@ -81,6 +85,12 @@ def chosen_encoder(context: Context, name: str) -> Encoder | None:
     """The encoder of this name if the run uses it."""
     level = encoder_level(name)
     return next((e for e in encoders_of(context, level) if e.spec.name == name), None)
+
+
+def finds_nuclei(encoder: Encoder) -> TypeGuard[HoVerNetEncoder]:
+    """Whether an encoder of nuclei looks for them in pixels; others are given their shapes."""
+    entry = find_entry(encoder.spec.name)
+    return encoder.spec.level == "nucleus" and entry is not None and bool(entry.weights)
 
 
 @lru_cache(maxsize=64)

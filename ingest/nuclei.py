@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tumorbase.ingest.chosen_encoders import encoders_of
+from tumorbase.ingest.chosen_encoders import encoders_of, finds_nuclei
 from tumorbase.ingest.item import Context, Item, ItemRows, Plan
 from tumorbase.ingest.metadata_rows import metadata_rows
 from tumorbase.ingest.nucleus_rows import (
     Contours,
     Nuclei,
     measured_contours,
-    nucleus_batch,
+    shape_batch,
 )
 from tumorbase.ingest.staging import stage
 from tumorbase.models.encoders import Encoder
@@ -82,10 +82,14 @@ def read_nuclei(item: Item, context: Context) -> ItemRows:
 
     Raises:
         BadInput: no JSON of either kind; a nucleus without contour, or with one of fewer than three
-            points, not finite, or wider than 2,000 pixels; the patient is not known.
+            points, not finite, or wider than 2,000 pixels; the patient is not known; all of the
+            run's encoders look for nuclei themselves.
     """
     if not item.patient_id:
         raise BadInput(item.path, "the patient is not known: patient_id is empty")
+    encoders = [e for e in encoders_of(context, "nucleus") if not finds_nuclei(e)]
+    if not encoders:
+        raise BadInput(item.path, "no encoder takes contours of nuclei; name nucleus-shape as well")
     started = perf_counter()
     found = _read(item.path)
     mpp = found.mpp or context.mpp
@@ -99,8 +103,7 @@ def read_nuclei(item: Item, context: Context) -> ItemRows:
         ),
     }
     rows.vectors = [
-        stage(context, encoder.spec, _batches(found, mpp, encoder, ids))
-        for encoder in encoders_of(context, "nucleus")
+        stage(context, encoder.spec, _batches(found, mpp, encoder, ids)) for encoder in encoders
     ]
     rows.seconds = {"read": read_at - started, "encode": perf_counter() - read_at}
     return rows
@@ -123,7 +126,7 @@ def _batches(
             type=[found.types[i] for i in index],
             type_probability=[found.probabilities[i] for i in index],
         )
-        yield nucleus_batch(encoder, nuclei, ids["slide_id"], ids["patient_id"])
+        yield shape_batch(encoder, nuclei, ids["slide_id"], ids["patient_id"])
 
 
 def _read(path: str) -> _Found:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tumorbase.ingest.staging import vector_batch
-from tumorbase.models.encoders import Encoder
+from tumorbase.models.encoders import Encoder, EncoderSpec
 from tumorbase.models.nucleus_shape import (
     FEATURES,
     NucleusMeasures,
@@ -50,8 +50,15 @@ class Contours:
     lengths: np.ndarray
 
 
+def shape_batch(encoder: Encoder, nuclei: Nuclei, slide_id: str, patient_id: str) -> pa.RecordBatch:
+    """As `nucleus_batch`, with the vectors of an encoder of shapes."""
+    rows = feature_matrix(in_micrometres(nuclei.shapes.table(), nuclei.shape_mpp))
+    vectors = encoder.encode(cast(Sequence[Any], rows))  # an array is a sequence of its rows
+    return nucleus_batch(encoder.spec, nuclei, vectors, slide_id, patient_id)
+
+
 def nucleus_batch(
-    encoder: Encoder, nuclei: Nuclei, slide_id: str, patient_id: str
+    spec: EncoderSpec, nuclei: Nuclei, vectors: np.ndarray, slide_id: str, patient_id: str
 ) -> pa.RecordBatch:
     """Rows of `VECTOR_ROWS["nucleus"]` with the shape features in pixels, and the vectors."""
     table = nuclei.shapes.table()
@@ -66,9 +73,7 @@ def nucleus_batch(
         "type": nuclei.type,
         "type_probability": nuclei.type_probability,
     }
-    rows = feature_matrix(in_micrometres(table, nuclei.shape_mpp))
-    vectors = encoder.encode(cast(Sequence[Any], rows))  # an array is a sequence of its rows
-    return vector_batch(encoder.spec, columns, vectors, {name: table[name] for name in FEATURES})
+    return vector_batch(spec, columns, vectors, {name: table[name] for name in FEATURES})
 
 
 def selected(shapes: NucleusMeasures, keep: np.ndarray) -> NucleusMeasures:

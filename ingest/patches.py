@@ -202,13 +202,15 @@ def _read_run(slide: SlideSource, grid: PatchGrid, column: int, row: int, count:
     return run.reshape(grid.side_px, count, grid.side_px, 3).swapaxes(0, 1)
 
 
-def ahead(read: Callable[[Place], Read], places: Iterable[Place]) -> Iterator[Read]:
+def ahead(
+    read: Callable[[Place], Read], places: Iterable[Place], threads: int = READERS
+) -> Iterator[Read]:
     """`read` of each place, in their order, the next ones read in threads while one is used."""
-    with ThreadPoolExecutor(max_workers=READERS) as pool:
+    with ThreadPoolExecutor(max_workers=threads) as pool:
         reading: deque[Future[Read]] = deque()
         for place in places:
             reading.append(pool.submit(read, place))
-            if len(reading) > READERS:
+            if len(reading) > threads:
                 yield reading.popleft().result()
         while reading:
             yield reading.popleft().result()

@@ -72,7 +72,7 @@ class IngestSummary:
     """What a run did: things `added`, by kind, and what became of the inputs.
 
     An input is `committed` if it is new, or if it or an encoder changed. `timings` are seconds
-    summed over inputs: read, resample, encode, commit.
+    summed over inputs: read, resample, encode, commit, and for HoVer-Net network and nuclei.
     """
 
     run_id: str

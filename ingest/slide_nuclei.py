@@ -1,8 +1,12 @@
-"""Nuclei of a slide, segmented block by block, none cut by a border and none counted twice."""
+"""Nuclei of a slide: found by HoVer-Net, or segmented block by block for the encoders of shapes.
+
+None is cut by a border and none counted twice.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
@@ -10,13 +14,14 @@ from time import perf_counter
 import numpy as np
 import pyarrow as pa
 
-from tumorbase.ingest.chosen_encoders import encoders_of
+from tumorbase.ingest.chosen_encoders import encoders_of, finds_nuclei
 from tumorbase.ingest.item import Context, VectorRows
-from tumorbase.ingest.nucleus_rows import Nuclei, nucleus_batch, selected
+from tumorbase.ingest.nucleus_rows import Nuclei, selected, shape_batch
 from tumorbase.ingest.patches import SAME_MPP, ahead
 from tumorbase.ingest.slide_source import SlideSource, best_level, read_scaled
 from tumorbase.ingest.slide_tissue import Tissue
 from tumorbase.ingest.staging import stage
+from tumorbase.models.encoders import Encoder
 from tumorbase.models.nucleus_segmentation import segment_nuclei
 from tumorbase.models.nucleus_shape import FEATURES, measure
 from tumorbase.models.virtual_stain import as_haematoxylin
@@ -44,6 +49,7 @@ class _Block:
     top: int
     scale: float
     core: Core
+    read_seconds: float
 
 
 def stage_slide_nuclei(
@@ -51,31 +57,51 @@ def stage_slide_nuclei(
     tissue: Tissue,
     ids: dict[str, str],
     context: Context,
-    seconds: dict[str, float],
+    seconds: defaultdict[str, float],
+    are_imported: bool,
 ) -> list[VectorRows]:
     """Staged rows of the nuclei in tissue; nothing for a slide coarser than 0.6 um a pixel.
 
-    Nuclei that glow on a dark ground are told on a virtual haematoxylin stain. The time spent is
-    added to `seconds["encode"]`.
+    Nuclei that glow on a dark ground are told on a virtual haematoxylin stain. Where a file of
+    nuclei is imported with the slide, only a network looks for others. The time spent is added to
+    `seconds`.
     """
     if slide.mpp > MAX_MPP:
         return []
-    encoders = encoders_of(context, "nucleus")
+    staged = []
+    for encoder in encoders_of(context, "nucleus"):
+        if finds_nuclei(encoder):
+            from tumorbase.ingest.hovernet_nuclei import hovernet_batches  # and torch, for seconds
+
+            batches = hovernet_batches(slide, tissue, encoder, ids, seconds)
+        elif not are_imported:
+            batches = _segmented_batches(slide, tissue, encoder, ids, seconds)
+        else:
+            continue
+        staged.append(stage(context, encoder.spec, batches))
+    return staged
+
+
+def _segmented_batches(
+    slide: SlideSource,
+    tissue: Tissue,
+    encoder: Encoder,
+    ids: dict[str, str],
+    seconds: defaultdict[str, float],
+) -> Iterator[pa.RecordBatch]:
     is_finer = slide.mpp * (1 + SAME_MPP) < WANTED_MPP
     downsample = WANTED_MPP / slide.mpp if is_finer else 1.0
 
     def read(core: Core) -> _Block:
         return _read_block(slide, core, downsample)
 
-    def batches(position: int) -> Iterator[pa.RecordBatch]:
-        for block in ahead(read, _cores(slide, tissue, downsample)):
-            started = perf_counter()
-            nuclei = _segmented(block, slide, tissue, ids["slide_id"])
-            batch = nucleus_batch(encoders[position], nuclei, ids["slide_id"], ids["patient_id"])
-            seconds["encode"] += perf_counter() - started
-            yield batch
-
-    return [stage(context, encoder.spec, batches(i)) for i, encoder in enumerate(encoders)]
+    for block in ahead(read, _cores(slide, tissue, downsample)):
+        started = perf_counter()
+        nuclei = _segmented(block, slide, tissue, ids["slide_id"])
+        batch = shape_batch(encoder, nuclei, ids["slide_id"], ids["patient_id"])
+        seconds["read"] += block.read_seconds
+        seconds["encode"] += perf_counter() - started
+        yield batch
 
 
 def _cores(slide: SlideSource, tissue: Tissue, downsample: float) -> Iterator[Core]:
@@ -91,13 +117,14 @@ def _cores(slide: SlideSource, tissue: Tissue, downsample: float) -> Iterator[Co
 
 def _read_block(slide: SlideSource, core: Core, downsample: float) -> _Block:
     """The core with its margin, as far as the slide reaches."""
+    started = perf_counter()
     margin = math.ceil(MARGIN_UM / slide.mpp)
     left, top = max(0, core[0] - margin), max(0, core[1] - margin)
     right, bottom = min(core[2] + margin, slide.width_px), min(core[3] + margin, slide.height_px)
     size = (max(1, round((right - left) / downsample)), max(1, round((bottom - top) / downsample)))
     level = best_level(slide, downsample)
     rgb = read_scaled(slide, level, (left, top, right, bottom), size)
-    return _Block(rgb, left, top, downsample, core)
+    return _Block(rgb, left, top, downsample, core, perf_counter() - started)
 
 
 def _segmented(block: _Block, slide: SlideSource, tissue: Tissue, slide_id: str) -> Nuclei:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Any, cast
@@ -34,7 +35,8 @@ __all__ = ["plan_slides", "read_slide"]
 
 def read_slide(item: Item, context: Context) -> ItemRows:
     """Rows of one slide or tile: slide, patches with tissue, slide vector, and nuclei where it is
-    fine enough (0.6 um a pixel) and no file of nuclei is imported with it.
+    fine enough (0.6 um a pixel). If a file of nuclei is imported with it, only networks look for
+    them.
 
     Patches are `context.patch_px` at `context.patch_mpp`; those of a coarser slide are at its own
     mpp. A slide without tissue has its row, no patch and no vector.
@@ -49,17 +51,15 @@ def read_slide(item: Item, context: Context) -> ItemRows:
     rows = ItemRows()
     with open_slide(item.path, context.mpp) as slide:
         tissue = look_for_tissue(slide)
-        seconds = {"read": perf_counter() - started, "encode": 0.0}
+        seconds = defaultdict(float, read=perf_counter() - started)
         rows.tables = _tables(slide, tissue, ids)
         grid = patch_grid(slide, context.patch_mpp, context.patch_px)
         for encoder in encoders_of(context, "patch"):
             rows.vectors += stage_patches(slide, grid, tissue, encoder, ids, context, seconds)
         rows.vectors += stage_slide_vectors(slide, tissue, ids, context, seconds)
-        if not item.details.get("has_imported_nuclei"):
-            begun, encoded = perf_counter(), seconds["encode"]
-            rows.vectors += stage_slide_nuclei(slide, tissue, ids, context, seconds)
-            seconds["read"] += perf_counter() - begun - (seconds["encode"] - encoded)
-    rows.seconds = seconds
+        are_imported = bool(item.details.get("has_imported_nuclei"))
+        rows.vectors += stage_slide_nuclei(slide, tissue, ids, context, seconds, are_imported)
+    rows.seconds = dict(seconds)
     return rows
 
 

@@ -134,6 +134,17 @@ ENCODERS: dict[str, EncoderEntry] = {
     "nucleus-shape": EncoderEntry("nucleus", "tumorbase.models.nucleus_shape:NucleusShape"),
     **{
         name: EncoderEntry(
+            "nucleus", "tumorbase.models.hovernet_encoder:HoVerNetEncoder", weights=(name,)
+        )
+        for name in (
+            "hovernet-pannuke",
+            "hovernet-monusac",
+            "hovernet-consep",
+            "hovernet-kumar",
+        )
+    },
+    **{
+        name: EncoderEntry(
             "patch", "tumorbase.models.patch_encoders:published_patch_encoder", weights=(name,)
         )
         for name in ("hipt-vit256", "resnet50-layer3")

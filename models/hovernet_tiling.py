@@ -77,7 +77,7 @@ def window_corners(image: np.ndarray, mode: Mode) -> np.ndarray:
 
 def cut_windows(image: np.ndarray, corners: np.ndarray, mode: Mode) -> np.ndarray:
     """The windows of some corners, uint8 (n, window, window, 3); beyond the borders, reflected."""
-    rows, columns = (_reflected(side, mode) for side in image.shape[:2])
+    rows, columns = (reflected(side, mode) for side in image.shape[:2])
     side = mode.window_px
     return np.stack([image[rows[y : y + side, None], columns[x : x + side]] for y, x in corners])
 
@@ -111,7 +111,7 @@ def _stitched(
     return whole
 
 
-def _reflected(side_px: int, mode: Mode) -> np.ndarray:
+def reflected(side_px: int, mode: Mode) -> np.ndarray:
     """The row (or column) of the image that each row of the windows is taken from.
 
     The reference pads the image itself, by more than it reads: these are the ones it reads.

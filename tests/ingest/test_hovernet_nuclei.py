@@ -1,0 +1,324 @@
+"""HoVer-Net finds the nuclei of slides and tiles, each whole and once, whatever the blocks."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from golden import fill, save_weights
+from tumorbase.ingest import hovernet_nuclei, window_blocks
+from tumorbase.ingest.hovernet_nuclei import hovernet_batches
+from tumorbase.ingest.image_query import encode_image
+from tumorbase.ingest.item import Context, Item, ItemRows
+from tumorbase.ingest.nuclei import plan_nuclei, read_nuclei
+from tumorbase.ingest.pipeline import IngestOptions, ingest
+from tumorbase.ingest.scaled_slide import ScaledSlide
+from tumorbase.ingest.slide_source import open_slide
+from tumorbase.ingest.slide_tissue import Tissue
+from tumorbase.ingest.slides import read_slide
+from tumorbase.ingest.window_blocks import plan_blocks
+from tumorbase.models.encoders import Runtime
+from tumorbase.models.hovernet import MODES, Mode
+from tumorbase.models.hovernet_encoder import TYPES, HoVerNetEncoder
+from tumorbase.models.hovernet_post import instances
+from tumorbase.models.hovernet_tiling import predict_with_features
+from tumorbase.models.networks import build
+from tumorbase.models.nucleus_pooling import pool_under_nuclei
+from tumorbase.store.errors import BadInput, MissingWeights
+from tumorbase.store.store import Store
+
+BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "hovernet_post.py"
+IDS = {"slide_id": "S1", "patient_id": "P1"}
+SMALL = Mode(window_px=136, output_px=44, first_padding_px=3, decoder_kernel_px=3)
+
+
+@pytest.fixture(scope="module")
+def painting(shared: Path) -> np.ndarray:
+    """Maps of dense real nuclei as a picture, uint8 (700, 583, 3): probability, x and y."""
+    spec = importlib.util.spec_from_file_location("benchmark_hovernet_post", BENCHMARK)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    labels = benchmark.dense_tile(shared, 768)[:700, :583]
+    probability, distances, _ = benchmark.predicted_maps(labels, 0.1)
+    maps = np.concatenate([probability[..., None], distances / 4 + 0.5], axis=-1)
+    return (255 * np.clip(maps, 0, 1)).astype(np.uint8)
+
+
+def maps_of(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The maps that a picture shows, and types and features as good as any."""
+    probability = picture[..., 0].astype(np.float32) / 255
+    distances = (picture[..., 1:].astype(np.float32) / 255 - 0.5) * 4
+    types = (picture[..., 2] // 52 + 1).astype(np.float32)
+    return probability, distances, types
+
+
+def features_of(picture: np.ndarray) -> np.ndarray:
+    """(h, w, 64)."""
+    return np.tile(picture, 22)[..., :64] * (np.arange(64) / 64).astype(np.float32)
+
+
+class Painted(HoVerNetEncoder):
+    """Sees in a pixel what is painted there, and nothing else."""
+
+    def run(self, *inputs: np.ndarray) -> np.ndarray:
+        margin = self.mode.margin_px // 2
+        pictures = np.moveaxis(inputs[0], 1, -1)[:, margin:-margin, margin:-margin]
+        probability, distances, types = maps_of(pictures)
+        features = torch.from_numpy(features_of(pictures)).permute(0, 3, 1, 2)
+        shuffled = F.pixel_shuffle(F.avg_pool2d(features, 2), 2).permute(0, 2, 3, 1).numpy()
+        parts = [types[..., None], probability[..., None], distances, shuffled]
+        return np.concatenate(parts if self.types else parts[1:], axis=-1)
+
+
+def painted(tmp_path: Path, name: str = "hovernet-pannuke") -> Painted:
+    (tmp_path / f"{name}.pth").write_bytes(b"never read")
+    return Painted(name, Runtime(weights=tmp_path))
+
+
+def nuclei_of(
+    picture: np.ndarray, encoder: HoVerNetEncoder, tmp_path: Path, mpp: float = 0.25
+) -> pa.Table:
+    """Rows of the nuclei of a slide that is tissue all over, by their places."""
+    Image.fromarray(picture).save(tmp_path / "slide.png")
+    with open_slide(str(tmp_path / "slide.png"), mpp) as slide:
+        mask = np.ones((-(-slide.height_px // 16), -(-slide.width_px // 16)), dtype=bool)
+        tissue = Tissue(mask, 16, is_dark_field=False)
+        batches = list(hovernet_batches(slide, tissue, encoder, IDS, defaultdict(float)))
+    return pa.Table.from_batches(batches).sort_by(
+        [("y_level0_px", "ascending"), ("x_level0_px", "ascending")]
+    )
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of three windows that overlap by one, and slopes measured by all of them."""
+    monkeypatch.setattr(window_blocks, "BLOCK_PX", 492)
+    for module in (hovernet_nuclei, window_blocks):
+        monkeypatch.setattr(module, "SPAN_BLOCKS", 100)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_stitched_blocks_have_the_nuclei_of_one_big_tile(
+    painting: np.ndarray, tmp_path: Path
+) -> None:
+    encoder = painted(tmp_path)
+    found = nuclei_of(painting, encoder, tmp_path)
+    whole = instances(*maps_of(painting), 6)
+    y, x = whole.shapes.centroid.T
+    order = np.lexsort((x, y))
+    assert found.num_rows == len(order) > 200
+    assert len(set(found["nucleus_id"].to_pylist())) == len(order)
+    np.testing.assert_allclose(found["x_level0_px"], x[order], atol=1e-9)
+    np.testing.assert_allclose(found["y_level0_px"], y[order], atol=1e-9)
+    for name in ("area", "perimeter", "solidity", "eccentricity"):
+        expected = whole.shapes.table()[name].to_numpy()[order]
+        np.testing.assert_allclose(found[name].to_numpy(), expected, rtol=1e-9)
+    names = [TYPES["hovernet-pannuke"][number] for number in whole.type[order]]
+    assert found["type"].to_pylist() == names
+    np.testing.assert_allclose(found["type_probability"], whole.type_prob[order], rtol=1e-6)
+    vectors = np.stack(found["vector"].to_pylist())
+    means = pool_under_nuclei(features_of(painting), whole.labels)[order]
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-5)
+    assert (vectors * means).sum(axis=1).min() > 0.999  # means of cells, in half precision
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_nuclei_do_not_depend_on_the_blocks(
+    painting: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = painted(tmp_path)
+    found = nuclei_of(painting, encoder, tmp_path)
+    monkeypatch.setattr(window_blocks, "BLOCK_PX", 10_000)
+    in_one = nuclei_of(painting, encoder, tmp_path)
+    assert found["type"].equals(in_one["type"])
+    for name in ("x_level0_px", "y_level0_px", "type_probability", "area", "perimeter"):
+        np.testing.assert_allclose(found[name], in_one[name], rtol=1e-12)
+    vectors, others = (np.stack(t["vector"].to_pylist()) for t in (found, in_one))
+    np.testing.assert_allclose(vectors, others, atol=1e-6)
+
+
+def test_slopes_are_measured_by_the_first_blocks_which_lie_all_over_the_slide(
+    painting: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window_blocks, "BLOCK_PX", 328)
+    Image.fromarray(painting).save(tmp_path / "slide.png")
+    with open_slide(str(tmp_path / "slide.png"), 0.25) as slide:
+        tissue = Tissue(np.ones((44, 37), dtype=bool), 16, is_dark_field=False)
+        blocks = plan_blocks(ScaledSlide(slide, 0.25), tissue, MODES["fast"])
+    corners = [(block.core[0].start, block.core[1].start) for block in blocks]
+    assert len(corners) == len(set(corners)) == 4 * 3
+    assert corners[0] == (0, 0)
+    assert corners[3] == max(corners)
+    assert corners[4:] == sorted(corners[4:])
+    covered = np.zeros(painting.shape[:2], dtype=int)
+    for block in blocks:
+        covered[block.core] += 1
+    assert (covered == 1).all()
+
+
+def test_windows_without_tissue_are_not_run(painting: np.ndarray, tmp_path: Path) -> None:
+    encoder = painted(tmp_path)
+    ran = []
+    run = encoder.run
+    encoder.run = lambda windows: ran.append(len(windows)) or run(windows)
+    Image.fromarray(painting).save(tmp_path / "slide.png")
+    mask = np.zeros((44, 37), dtype=bool)
+    mask[2, 3] = mask[25, 3] = True
+    with open_slide(str(tmp_path / "slide.png"), 0.25) as slide:
+        tissue = Tissue(mask, 16, is_dark_field=False)
+        (batch,) = hovernet_batches(slide, tissue, encoder, IDS, defaultdict(float))
+    assert sum(ran) == 2
+    y = batch["y_level0_px"].to_numpy()
+    assert set((y // 16).astype(int).tolist()) <= {2, 25}
+
+
+def test_a_network_without_types_tells_none(painting: np.ndarray, tmp_path: Path) -> None:
+    found = nuclei_of(painting[:90, :170], painted(tmp_path, "hovernet-kumar"), tmp_path)
+    assert found.num_rows > 3
+    assert set(found["type"].to_pylist()) == set(found["type_probability"].to_pylist()) == {None}
+
+
+@pytest.mark.parametrize("mpp", [0.1, 0.25, 0.26, 0.5])
+def test_parts_of_a_slide_at_another_mpp_are_those_of_the_whole(
+    shared: Path, tmp_path: Path, mpp: float
+) -> None:
+    with open_slide(str(shared / "data/pathology/tiles/histo.jpg"), mpp) as slide:
+        scaled = ScaledSlide(slide, 0.25)
+        scale = {0.1: 2.5, 0.5: 0.5}.get(mpp, 1.0)
+        assert scaled.mpp == pytest.approx(mpp * scale)
+        assert (scaled.height_px, scaled.width_px) == (round(300 / scale), round(500 / scale))
+        whole = scaled.read(slice(0, scaled.height_px), slice(0, scaled.width_px))
+        part = scaled.read(slice(13, scaled.height_px), slice(26, 101))
+        assert np.abs(part.astype(int) - whole[13:, 26:101]).max() <= 1
+        places = scaled.to_level0(np.array([0.0, scaled.width_px - 1.0]))
+        np.testing.assert_allclose(places, [(scale - 1) / 2, 500 - (scale + 1) / 2])
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    save_weights("hovernet-pannuke", folder)
+    return folder
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of half the size, which are computed in a quarter of the time."""
+    monkeypatch.setitem(MODES, "fast", SMALL)
+
+
+@pytest.fixture
+def tile(shared: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """77 x 41 px of tissue in a folder of its own, in a mode of Pillow's."""
+
+    def saved(mode: str) -> Path:
+        with Image.open(shared / "data/pathology/tiles/histo.jpg") as image:
+            cut = image.crop((20, 200, 97, 241)).convert(mode)
+        (tmp_path / "tiles").mkdir()
+        cut.save(tmp_path / "tiles" / "P1.png")
+        return tmp_path / "tiles" / "P1.png"
+
+    return saved
+
+
+def rows_of(path: Path, weights: Path, staging: Path) -> ItemRows:
+    item = Item("slide", "slide:P1", str(path), (str(path),), "P1", {"slide_id": "P1"})
+    return read_slide(item, Context(staging, ("hovernet-pannuke",), Runtime(weights=weights), 0.25))
+
+
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_tile_has_the_nuclei_that_the_network_predicts(
+    tile: Callable[[str], Path], weights: Path, tmp_path: Path, mode: str
+) -> None:
+    path = tile(mode)
+    (staged,) = [v for v in rows_of(path, weights, tmp_path).vectors if v.spec.level == "nucleus"]
+    found = pa.ipc.open_stream(staged.path).read_all()
+    network = fill(build("hovernet", mode="fast", nr_types=6))
+    image = np.asarray(Image.open(path).convert("RGB"))
+    prediction, features = predict_with_features(network, image)
+    whole = instances(prediction[..., 1], prediction[..., 2:], prediction[..., 0], 6)
+    assert found.num_rows == len(whole.shapes.label) == 2
+    np.testing.assert_allclose(found["x_level0_px"], whole.shapes.centroid[:, 1])
+    np.testing.assert_allclose(found["type_probability"], whole.type_prob, rtol=1e-6)
+    means = pool_under_nuclei(features, whole.labels)
+    vectors = np.stack(found["vector"].to_pylist())
+    assert vectors.shape == means.shape
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    assert (vectors * means).sum(axis=1).min() > 0.999
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_ingest_adds_the_nuclei_of_a_network_once(
+    tile: Callable[[str], Path], weights: Path, tmp_path: Path
+) -> None:
+    options = IngestOptions(
+        encoders=("hovernet-pannuke",), weights=str(weights), mpp=0.25, device="cpu", workers=1
+    )
+    with Store.create(tmp_path / "store") as store:
+        folder = tile("RGB").parent
+        summary = ingest(store, [folder], options)
+        assert (summary.added["slides"], summary.quarantined) == (1, ())
+        assert summary.added["nuclei"] == 2
+        view = store.view()
+        (encoder,) = view.encoders("nucleus")
+        assert (encoder.name, encoder.dim) == ("hovernet-pannuke", 64)
+        again = ingest(store, [folder], options)
+        assert (again.unchanged, again.committed) == (1, 0)
+    asked = encode_image(
+        folder / "P1.png", "nucleus", "hovernet-pannuke", 0.25, None, Runtime(weights=weights)
+    )
+    assert asked.encoder_id == encoder.encoder_id
+    assert np.linalg.norm(asked.vector) == pytest.approx(1.0)
+
+
+def test_missing_weights_are_named(tile: Callable[[str], Path], tmp_path: Path) -> None:
+    options = IngestOptions(encoders=("hovernet-consep",), weights=str(tmp_path), mpp=0.25)
+    message = "hovernet_original_consep_type_tf2pytorch.tar"
+    with (
+        Store.create(tmp_path / "store") as store,
+        pytest.raises(MissingWeights, match=message),
+    ):
+        ingest(store, [tile("RGB")], options)
+
+
+def test_a_slide_without_tissue_has_no_nuclei(weights: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (300, 200), "white").save(tmp_path / "P1.png")
+    rows = rows_of(tmp_path / "P1.png", weights, tmp_path)
+    assert [v.rows for v in rows.vectors if v.spec.level == "nucleus"] == [0]
+
+
+def test_a_grey_tile_is_not_stained_and_has_no_nuclei(
+    tile: Callable[[str], Path], weights: Path, tmp_path: Path
+) -> None:
+    rows = rows_of(tile("L"), weights, tmp_path)
+    assert [v.rows for v in rows.vectors if v.spec.level == "nucleus"] == [0]
+
+
+def test_a_slide_too_coarse_for_nuclei_is_not_searched(
+    tile: Callable[[str], Path], weights: Path, tmp_path: Path
+) -> None:
+    path = tile("RGB")
+    item = Item("slide", "slide:P1", str(path), (str(path),), "P1", {"slide_id": "P1"})
+    rows = read_slide(item, Context(tmp_path, ("hovernet-pannuke",), Runtime(weights=weights), 0.7))
+    assert not rows.vectors
+
+
+def test_contours_are_not_given_to_a_network(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "P1.json").write_text('{"mag": 40, "nuc": {}}')
+    (item,) = plan_nuclei([tmp_path / "P1.json"], lambda name: "P1").items
+    networks = Context(tmp_path, ("hovernet-pannuke",), Runtime(weights=weights))
+    with pytest.raises(BadInput, match="name nucleus-shape as well"):
+        read_nuclei(item, networks)
+    both = Context(tmp_path, ("nucleus-shape", "hovernet-pannuke"), Runtime(weights=weights))
+    assert [v.spec.name for v in read_nuclei(item, both).vectors] == ["nucleus-shape"]
