@@ -132,7 +132,7 @@ def training_loss(
 
     Args:
         network: of one of the architectures.
-        patients: any number for an SNN, one for the others, on the network's device.
+        patients: on the network's device; any number for an SNN, one for the others.
         targets: of the patients.
     """
     time_bin = torch.from_numpy(targets.time_bin)
@@ -175,8 +175,8 @@ def predict_survival(
 ) -> np.ndarray:
     """Probability to be free of the event past the end of each time bin, float64 (patients, bins).
 
-    Patients go through the network one at a time: who else is asked about changes nothing. The
-    network is on the CPU afterwards, in evaluation mode.
+    Patients, at least one, go through the network one at a time: who else is asked about changes
+    nothing. The network is on the CPU afterwards, in evaluation mode.
     """
     network = network.to(device).eval()
     with torch.inference_mode():

@@ -139,6 +139,9 @@ def score_by_network(view: View, model: str, patient_ids: list[str]) -> Scored:
             raise NotEnoughData(
                 f"patient {patient_id!r} has no {' and no '.join(missing)}, which {model!r} takes"
             )
+    receipt = _receipt(view, trained.inputs)
+    if not patient_ids:
+        return Scored(model, (), receipt)
     read = inputs.reader(trained.scaling)
     patients = (read(row) for row in range(len(patient_ids)))
     survival = predict_survival(trained.network, patients, resolve_device("auto"))
@@ -155,7 +158,7 @@ def score_by_network(view: View, model: str, patient_ids: list[str]) -> Scored:
         )
         for row, patient_id in enumerate(patient_ids)
     )
-    return Scored(model, scores, _receipt(view, trained.inputs))
+    return Scored(model, scores, receipt)
 
 
 def _read_cohort(view: View, question: TrainingQuestion) -> _Cohort:

@@ -144,6 +144,10 @@ def test_receipt_names_the_encoder_and_counts_who_was_left_out(trained):
     assert trained.patients == (32 if both else 34)
 
 
+def test_no_patients_have_no_scores(trained, store):
+    assert score_patients(store.view(), trained.model, []).scores == ()
+
+
 def test_risk_groups_are_of_the_patients_held_out(trained, store):
     low, high = risk_groups(store.view(), trained.model).groups
     assert low.patients + high.patients == 12
