@@ -98,16 +98,10 @@ def store(tmp_path_factory, encoder, put, signal):
         yield store
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        # The landmarks of TransMIL's attention take their time however small a bag is.
-        pytest.param(name, marks=pytest.mark.slow) if name == "transmil" else name
-        for name in ARCHITECTURES
-    ],
-)
+# The landmarks of TransMIL's attention take a second or more, however small the bag.
+@pytest.fixture(scope="module", params=[name for name in ARCHITECTURES if name != "transmil"])
 def trained(request, store):
-    """A model of each architecture, named as it is."""
+    """A model of each architecture but TransMIL, named as it is."""
     question = replace(QUESTION, architecture=request.param, name=request.param)
     return train_network(store, question, recipe=QUICK)
 
