@@ -66,7 +66,8 @@ def torchvision_weights(name: str) -> Weights:
     """
     model = name.removeprefix(PREFIX)
     published = _published(model)
-    with torch.device("meta"):
+    # A RegNet computes its widths with tensors, of which nothing is known on "meta".
+    with torch.device("cpu" if model.startswith("regnet_") else "meta"):
         _, classifier, dim = _without_classifier(model)
     file = urlparse(published.url).path.rpartition("/")[2]
     return Weights(
@@ -88,9 +89,13 @@ def _without_classifier(model: str) -> tuple[nn.Module, str, int]:
     """The network, and the name and input size of its last layer, which is taken out."""
     architecture = model.partition(".")[0]
     published = _published(model)
-    # Positions of a vision transformer are of one image size.
-    size = {"image_size": published.transforms().crop_size[0]} if "vit_" in architecture else {}
-    network = get_model(architecture, weights=None, **size)
+    options: dict[str, Any] = {}
+    if architecture.startswith("vit_"):  # its positions are of one image size
+        options = {"image_size": published.transforms().crop_size[0]}
+    elif architecture in ("googlenet", "inception_v3"):
+        # Published weights take pixels in [-1, 1], which the network makes of what is normalised.
+        options = {"transform_input": True, "init_weights": False}
+    network = get_model(architecture, weights=None, **options)
     linear = [(n, module) for n, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
         raise ValueError(f"{architecture} does not end in a linear layer")

@@ -18,7 +18,7 @@ from tumorbase.models.networks import build
 from tumorbase.models.patch_encoders import PatchEncoder, published_patch_encoder
 from tumorbase.models.published import describe
 from tumorbase.models.timm_models import timm_encoder
-from tumorbase.models.torchvision_models import torchvision_encoder
+from tumorbase.models.torchvision_models import torchvision_encoder, torchvision_preprocessing
 
 ENCODERS = {
     "hipt-vit256": (published_patch_encoder, 384),
@@ -129,6 +129,37 @@ def test_torchvision_models_embed_what_their_classifier_sees(model: str) -> None
     ours = fill(build("torchvision", model=model))
     torch.testing.assert_close(ours(images), seen[0])
     assert seen[0].shape == (1, description.dim)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [  # of each kind that no test above embeds with; squeezenet is refused
+        "alexnet",
+        "googlenet",
+        "inception_v3",
+        "maxvit_t",
+        "mnasnet0_5",
+        "mobilenet_v2",
+        "mobilenet_v3_small",
+        "regnet_y_400mf",
+        "shufflenet_v2_x0_5",
+        "vgg11",
+    ],
+)
+@torch.inference_mode()
+def test_classifiers_of_torchvision_embed_to_their_stated_size(model: str) -> None:
+    description = describe(f"torchvision-{model}")
+    # Networks that compute with tensors while they are made cannot be made on "meta".
+    with torch.device("cpu" if model.startswith("regnet_") else "meta"):
+        network = build("torchvision", model=model).to("meta").eval()
+    pixels = torchvision_preprocessing(model).crop_px
+    images = torch.empty(1, 3, pixels, pixels, device="meta")
+    assert network(images).shape == (1, description.dim)
+
+
+@pytest.mark.parametrize("model", ["googlenet", "inception_v3"])
+def test_inception_networks_take_pixels_as_their_published_weights_do(model: str) -> None:
+    assert build("torchvision", model=model).transform_input
 
 
 def test_torchvisions_own_files_are_known_by_their_hash() -> None:
