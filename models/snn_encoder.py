@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -33,19 +34,13 @@ class SnnEncoder(NetworkEncoder):
         """The encoder of the weights `name`.
 
         Raises:
-            ValueError: the weights are not found, or do not state their columns.
+            ValueError: the weights are not found, or do not state their columns and by what these
+                are standardised.
         """
         weights = PUBLISHED[name]
         found = find_weights(weights, runtime.weights)
-        state, notes = read_state(found.path), read_notes(found.path)
-        self._columns = tuple(notes.get("columns", ()))
-        statistics = [state.get(key) for key in ("input_mean", "input_deviation")]
-        if not self._columns or any(s is None or len(s) != len(self._columns) for s in statistics):
-            raise ValueError(
-                f"{found.path}: expected columns in its metadata, and input_mean and "
-                f"input_deviation of each, got {len(self._columns)} columns"
-            )
-        self._mean, self._deviation = (cast(Tensor, values).numpy() for values in statistics)
+        self._columns = _columns(found.path)
+        self._mean, self._deviation = _statistics(found.path, len(self._columns))
         spec = EncoderSpec(
             name=name,
             version="1",
@@ -81,6 +76,42 @@ class SnnEncoder(NetworkEncoder):
                 f"got {present}"
             )
         return np.array([value_of.get(column, np.nan) for column in self._columns])
+
+
+def _columns(path: Path) -> tuple[str, ...]:
+    """Names of the columns that a file of weights states.
+
+    Raises:
+        ValueError: it states none, or anything but a list of names.
+    """
+    columns = read_notes(path).get("columns", [])
+    is_list = isinstance(columns, list) and all(isinstance(name, str) for name in columns)
+    if not is_list or not columns:
+        got = f"{len(columns)} columns" if is_list else f"{columns!r}"
+        raise ValueError(f"{path}: expected columns, a list of names, in its metadata, got {got}")
+    return tuple(columns)
+
+
+def _statistics(path: Path, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means and deviations of the columns that a file of weights holds, each (columns,).
+
+    Raises:
+        ValueError: one is missing or not of so many columns, a value is not finite, or a deviation
+            not above 0.
+    """
+    state = read_state(path)
+    found = [state.get(name) for name in ("input_mean", "input_deviation")]
+    if any(values is None or values.shape != (columns,) for values in found):
+        raise ValueError(
+            f"{path}: expected input_mean and input_deviation of each of its {columns} columns"
+        )
+    mean, deviation = (cast(Tensor, values).float().numpy() for values in found)
+    if not np.isfinite([mean, deviation]).all() or not (deviation > 0).all():
+        raise ValueError(
+            f"{path}: expected finite values in input_mean and input_deviation, and deviations "
+            "above 0"
+        )
+    return mean, deviation
 
 
 class _Features(nn.Module):

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tumorbase.models.encoders import Runtime, build_encoder, find_entry
 from tumorbase.models.published import PUBLISHED, Weights, describe
-from tumorbase.models.weights import find_weights
+from tumorbase.models.weights import UnusableWeights, find_weights
 from tumorbase.store.errors import InvalidRequest
 
 
@@ -59,8 +60,8 @@ def _report(weights: Weights, folder: Path | None, is_loaded: bool) -> WeightsRe
     about = (weights.network, weights.dim, *told)
     try:
         found = find_weights(weights, folder)
-    except ValueError as error:
-        state = "missing" if "not found" in str(error) else "wrong"
+    except UnusableWeights as error:
+        state = "missing" if error.is_missing else "wrong"
         return WeightsReport(weights.name, state, *about, problem=str(error))
     place = (str(found.path), found.sha256)
     if is_loaded:
@@ -68,6 +69,8 @@ def _report(weights: Weights, folder: Path | None, is_loaded: bool) -> WeightsRe
 
         try:
             load_published(weights, found.path)
+            if find_entry(weights.name):  # an encoder may ask more of its file
+                build_encoder(weights.name, Runtime(weights=folder))
         except ValueError as error:
             return WeightsReport(weights.name, "wrong", *about, *place, str(error))
     return WeightsReport(weights.name, "published" if found.is_published else "own", *about, *place)

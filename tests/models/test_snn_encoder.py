@@ -60,12 +60,42 @@ def test_a_profile_of_other_genes_is_refused(tmp_path: Path) -> None:
         encoder.encode([profile(3, columns=COLUMNS[:1])])
 
 
-def test_weights_that_do_not_say_their_columns_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ([], "expected columns, a list of names, in its metadata, got 0 columns"),
+        (5, "expected columns, a list of names, in its metadata, got 5"),
+        ("ABCD", "expected columns, a list of names, in its metadata, got 'ABCD'"),
+        ([1, 2, 3, 4], r"expected columns, a list of names, in its metadata, got \[1, 2, 3, 4\]"),
+        (COLUMNS[:3], "expected input_mean and input_deviation of each of its 3 columns"),
+    ],
+)
+def test_weights_that_do_not_say_their_columns_are_refused(
+    columns: object, message: str, tmp_path: Path
+) -> None:
     state = load_file(save_snn(tmp_path, COLUMNS) / "snn.safetensors")
-    for columns, said in (((), "got 0 columns"), (COLUMNS[:3], "got 3 columns")):
-        save_file(state, tmp_path / "snn.safetensors", {"columns": json.dumps(columns)})
-        with pytest.raises(ValueError, match=f"expected columns in its metadata.*{said}"):
-            build_encoder("snn", Runtime(weights=tmp_path))
+    save_file(state, tmp_path / "snn.safetensors", {"columns": json.dumps(columns)})
+    with pytest.raises(ValueError, match=message):
+        build_encoder("snn", Runtime(weights=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("input_mean", np.nan),
+        ("input_deviation", 0.0),
+        ("input_deviation", -1.0),
+        ("input_deviation", np.inf),
+    ],
+)
+def test_weights_that_nothing_can_be_standardised_by_are_refused(
+    name: str, value: float, tmp_path: Path
+) -> None:
+    state = load_file(save_snn(tmp_path, COLUMNS) / "snn.safetensors")
+    state[name][1] = value
+    save_file(state, tmp_path / "snn.safetensors", {"columns": json.dumps(COLUMNS)})
+    with pytest.raises(ValueError, match=r"expected finite values .* deviations above 0"):
+        build_encoder("snn", Runtime(weights=tmp_path))
 
 
 def test_a_configuration_that_the_network_does_not_know_is_refused(tmp_path: Path) -> None:

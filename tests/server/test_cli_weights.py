@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from golden import save_weights
+from snn_weights import save_snn
 from tumorbase.models.published import PUBLISHED
 from tumorbase.server.cli import main
 
@@ -58,6 +61,16 @@ def test_weights_that_do_not_fit_are_an_error_that_names_their_keys(tmp_path: Pa
     assert "error: " in result.stderr
     assert "missing: cls_token" in result.stderr
     assert reports("weights", "verify", "--weights", tmp_path)[NAME]["state"] == "wrong"
+
+
+def test_what_an_encoder_asks_of_its_file_is_verified_too(tmp_path: Path) -> None:
+    path = save_snn(tmp_path, ["TP53_rnaseq", "KRAS_rnaseq"]) / "snn.safetensors"
+    assert reports("weights", "verify", "--weights", tmp_path)["snn"]["state"] == "own"
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    save_file(load_file(path) | {"input_deviation": torch.zeros(2)}, path, metadata)
+    report = reports("weights", "verify", "--weights", tmp_path)["snn"]
+    assert (report["state"], "deviations above 0" in report["problem"]) == ("wrong", True)
 
 
 def test_the_path_of_weights_is_printed_alone(tmp_path: Path) -> None:
