@@ -16,6 +16,7 @@ from tumorbase.models.encoders import (
     encoder_level,
     find_entry,
 )
+from tumorbase.models.weights import UnusableWeights
 from tumorbase.store.errors import InvalidRequest, MissingWeights
 
 if TYPE_CHECKING:
@@ -59,26 +60,28 @@ def runtime_for(
         raise InvalidRequest(str(error)) from error
 
 
-def encoder_ids(context: Context) -> dict[str, str]:
-    """Name to id of the run's encoders.
+def encoder_ids(encoders: Sequence[str], runtime: Runtime) -> dict[str, str]:
+    """Name to id of a run's encoders.
 
     Raises:
         MissingWeights: one is a network, and its weights are not found.
+        InvalidRequest: one cannot be built.
     """
     try:
-        built = {name: build_encoder(name, context.runtime) for name in context.encoders}
-    except ValueError as error:
+        return {name: build_encoder(name, runtime).spec.encoder_id for name in encoders}
+    except UnusableWeights as error:
         raise MissingWeights(str(error)) from error
-    return {name: encoder.spec.encoder_id for name, encoder in built.items()}
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
 
 
 def encoders_of(context: Context, level: str) -> tuple[Encoder, ...]:
     """The run's encoders of a level, in the order of the run; built once a process.
 
     Raises:
-        ValueError: the weights of one are not found.
+        UnusableWeights: the weights of one are not found, or are others than when the run began.
     """
-    return _built(context.encoders, level, context.runtime)
+    return _built(context.encoders, level, context.runtime, context.encoder_ids)
 
 
 def chosen_encoder(context: Context, name: str) -> Encoder | None:
@@ -94,5 +97,11 @@ def finds_nuclei(encoder: Encoder) -> TypeGuard[HoVerNetEncoder]:
 
 
 @lru_cache(maxsize=64)
-def _built(names: tuple[str, ...], level: str, runtime: Runtime) -> tuple[Encoder, ...]:
-    return tuple(build_encoder(name, runtime) for name in names if encoder_level(name) == level)
+def _built(
+    names: tuple[str, ...], level: str, runtime: Runtime, ids: tuple[str, ...]
+) -> tuple[Encoder, ...]:
+    built = tuple(build_encoder(name, runtime) for name in names if encoder_level(name) == level)
+    changed = [e.spec.name for e in built if ids and e.spec.encoder_id not in ids]
+    if changed:
+        raise UnusableWeights(f"weights of {changed[0]} changed while they were in use")
+    return built

@@ -6,8 +6,8 @@ Ids of lesions are the source's own (lesions.csv, pyradiomics), so two sources c
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,15 +17,20 @@ from tumorbase.store.errors import BadInput
 CLAIMED = {"lesion": "lesion_id", "profile": "profile_id"}  # table -> its ids
 
 
-@dataclass(frozen=True)
 class Claims:
-    """`paths` are those of the store's items by key, `owners` the item keys by table and id."""
+    """What the items of a store, and of a run so far, hold."""
 
-    paths: dict[str, str]
-    owners: dict[str, dict[str, str]]
+    def __init__(self, paths: dict[str, str], owners: dict[str, dict[str, str]]) -> None:
+        """`paths` are those of the store's items by key, `owners` the item keys by table and id."""
+        self.paths = paths
+        self.owners = owners
+        self._ids: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        for table, keys in owners.items():
+            for one, key in keys.items():
+                self._ids[table, key].append(one)
 
     def claim(self, key: str, path: str, tables: Mapping[str, pa.Table]) -> None:
-        """Note what the item `key` of the file `path` brings.
+        """Note what the item `key` of the file `path` brings now; what it held before is free.
 
         Raises:
             BadInput: another item has brought one of its ids; or it is a table, and one of the same
@@ -42,7 +47,10 @@ class Claims:
             taken = next((one for one in ids if owners.get(one, key) != key), None)
             if taken is not None:
                 raise BadInput(path, f"{column} {taken!r} is in the store, from {owners[taken]}")
+            for one in self._ids.pop((table, key), ()):
+                owners.pop(one, None)
             owners.update(dict.fromkeys(ids, key))
+            self._ids[table, key] = ids
 
 
 def _is_another_file(before: str, path: str) -> bool:

@@ -46,13 +46,19 @@ def further_key(item_key: str, encoder_ids: Iterable[str]) -> str:
 
 
 def encoded_items(fingerprints: Mapping[str, str]) -> dict[str, Encoded]:
-    """Item key to what is there of it, from the fingerprints of all visible commits by key."""
-    items: dict[str, Encoded] = {}
-    for key, fingerprint in sorted(fingerprints.items()):  # an item before what was added to it
-        content, *encoder_ids = fingerprint.split(" ")
+    """Item key to what is there of it, from the fingerprints of all visible commits by key.
+
+    What was added to an item counts only while the item is there with the same content.
+    """
+    split = {key: fingerprint.split(" ") for key, fingerprint in fingerprints.items()}
+    items = {
+        key: Encoded(content, frozenset(encoder_ids))
+        for key, (content, *encoder_ids) in split.items()
+        if FURTHER_ENCODINGS not in key
+    }
+    for key, (content, *encoder_ids) in split.items():
         item_key, is_further, _ = key.partition(FURTHER_ENCODINGS)
-        seen = frozenset(encoder_ids)
-        if is_further and item_key in items:
-            seen |= items[item_key].encoder_ids
-        items[item_key] = Encoded(content, seen)
+        if is_further and item_key in items and items[item_key].content == content:
+            seen = items[item_key].encoder_ids | frozenset(encoder_ids)
+            items[item_key] = Encoded(content, seen)
     return items

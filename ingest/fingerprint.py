@@ -56,6 +56,4 @@ def fingerprint_rows(item_fingerprint: str, rows: ItemRows) -> str:
         with pa.ipc.new_stream(sink, rows.tables[name].schema) as writer:
             writer.write_table(rows.tables[name].combine_chunks())
         digest.update(sink.getvalue())
-    for vectors in rows.vectors:
-        digest.update(Path(vectors.path).read_bytes())
     return digest.hexdigest()

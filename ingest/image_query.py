@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from tumorbase.models.encoders import (
     default_encoder_names,
     encoder_level,
 )
-from tumorbase.store.errors import BadInput, InvalidRequest
+from tumorbase.models.weights import UnusableWeights
+from tumorbase.store.errors import BadInput, InvalidRequest, MissingWeights
 
 _SLIDE_LEVELS = ("patch", "nucleus", "slide")
 # Ingest encodes a lesion both by its pixels and by its measurements; a picture asks by its pixels.
@@ -66,8 +67,12 @@ def encode_image(
     item = _item(image, level, mask)
     with tempfile.TemporaryDirectory() as staging:
         context = Context(Path(staging), _asked(level, encoder), runtime or Runtime(), mpp)
-        encoder_ids(context)
-        rows = reader_of(item.kind)(item, context)
+        ids = encoder_ids(context.encoders, context.runtime)
+        context = replace(context, encoder_ids=tuple(ids.values()))
+        try:
+            rows = reader_of(item.kind)(item, context)
+        except UnusableWeights as error:
+            raise MissingWeights(str(error)) from error
         vectors = _of_level(rows, level, image)
         with pa.ipc.open_stream(vectors.path) as reader:
             table = reader.read_all()

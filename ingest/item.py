@@ -89,3 +89,4 @@ class Context:
     min_lesion_mm3: float = 10.0
     known_patients: frozenset[str] | None = None
     keep_identity: bool = False  # DICOM identifying attributes, kept only when asked for
+    encoder_ids: tuple[str, ...] = ()  # of `encoders`: weights may not change under a run

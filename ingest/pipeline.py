@@ -107,13 +107,26 @@ def ingest(
     """Bring all that `paths` hold into the store.
 
     Each item is committed whole; what cannot be read is quarantined with its reason and the rest
-    goes on. Ended early, by `is_cancelled` or a kill, the next run goes on where this one stopped.
+    goes on. One run at a time writes to a store: another waits. Ended early, by `is_cancelled` or a
+    kill, the next run goes on where this one stopped.
 
     Raises:
         InvalidRequest: a path does not exist, or options contradict each other.
+        MissingWeights: an encoder is a network whose weights are not found, or do not fit it.
         StoreNotWritable: the disk is full or read-only.
     """
     _check(paths, options)
+    with store.ingesting:
+        return _ingest(store, paths, options, progress, is_cancelled)
+
+
+def _ingest(
+    store: Store,
+    paths: Sequence[Path],
+    options: IngestOptions,
+    progress: Callable[[Progress], None],
+    is_cancelled: Callable[[], bool],
+) -> IngestSummary:
     run = _Run(store, options)
     workers = options.workers or os.cpu_count() or 1
     try:
@@ -140,12 +153,16 @@ class _Run:
         self.options = options
         self.started_at = datetime.now(UTC).replace(tzinfo=None)
         self.run_id = f"{self.started_at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+        encoders = resolve_encoders(options.encoders)
+        runtime = runtime_for(
+            options.encoders, options.device, options.weights, options.is_compiled
+        )
+        self._encoder_ids = encoder_ids(encoders, runtime)
         self.context = Context(
             staging=store.staging(self.run_id),
-            encoders=resolve_encoders(options.encoders),
-            runtime=runtime_for(
-                options.encoders, options.device, options.weights, options.is_compiled
-            ),
+            encoders=encoders,
+            runtime=runtime,
+            encoder_ids=tuple(self._encoder_ids.values()),
             mpp=options.mpp,
             patch_mpp=options.patch_mpp,
             patch_px=options.patch_px,
@@ -153,7 +170,6 @@ class _Run:
             keep_identity=options.keep_identity,
         )
         self._clock = time.perf_counter()
-        self._encoder_ids = encoder_ids(self.context)
         self._before = store.counts(store.view())
         self._known = encoded_items(store.fingerprints())
         owners = {table: store.owners(table) for table in CLAIMED}
@@ -192,10 +208,15 @@ class _Run:
             if missing is None:
                 yield Pending(item, content, self.context)
             elif missing:
-                yield Pending(item, content, replace(self.context, encoders=missing))
+                yield Pending(item, content, self._only(missing))
             else:
                 self._unchanged += 1
                 self._report(item, "unchanged", progress)
+
+    def _only(self, encoders: tuple[str, ...]) -> Context:
+        """What a reader is told that is to use these encoders alone."""
+        ids = tuple(self._encoder_ids[name] for name in encoders)
+        return replace(self.context, encoders=encoders, encoder_ids=ids)
 
     def finish(
         self, pending: Pending, rows: ItemRows | BadInput, progress: Callable[[Progress], None]

@@ -10,8 +10,9 @@ from importlib import import_module
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
+from tumorbase.models.weights import UnusableWeights
 from tumorbase.store.disk_errors import is_disk_error
-from tumorbase.store.errors import BadInput, StoreNotWritable
+from tumorbase.store.errors import BadInput, MissingWeights, StoreNotWritable
 
 if TYPE_CHECKING:
     from tumorbase.ingest.item import Context, Item, ItemRows
@@ -36,6 +37,7 @@ def read_item(item: Item, context: Context, pseudonym_key: bytes | None) -> Item
     """The rows of one item, or why it has none.
 
     Raises:
+        MissingWeights: those of a network do not fit it.
         StoreNotWritable: the disk is full under the staging folder.
     """
     from tumorbase.ingest.pseudonyms import pseudonymise
@@ -49,6 +51,8 @@ def read_item(item: Item, context: Context, pseudonym_key: bytes | None) -> Item
             rows = pseudonymise(rows, pseudonym_key)
     except BadInput as error:
         return error
+    except UnusableWeights as error:
+        raise MissingWeights(str(error)) from error
     except OSError as error:
         if not is_disk_error(error):
             raise

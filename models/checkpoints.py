@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tumorbase.models.weights import UnusableWeights
+
 # Training scripts keep their options and scores beside the tensors; these types hold data only.
 _PLAIN_DATA: list[Any] = [
     argparse.Namespace,
@@ -44,7 +46,7 @@ def read_state(path: Path, wrapper: str = "", prefixes: Sequence[str] = ()) -> d
         prefixes: taken off the keys in this order, each where all of the keys have it.
 
     Raises:
-        ValueError: not a checkpoint, it holds other objects than tensors and plain data, or no
+        UnusableWeights: not a checkpoint, it holds other objects than tensors and plain data, or no
             tensors.
     """
     content = _load(path)
@@ -52,7 +54,9 @@ def read_state(path: Path, wrapper: str = "", prefixes: Sequence[str] = ()) -> d
         content = content[wrapper]
     state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     if not state:
-        raise ValueError(f"{path}: expected a state dict, got no tensors, but {sorted(content)}")
+        raise UnusableWeights(
+            f"{path}: expected a state dict, got no tensors, but {sorted(content)}"
+        )
     for prefix in prefixes:
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
@@ -64,7 +68,7 @@ def read_notes(path: Path) -> dict[str, Any]:
     by name; empty for other files.
 
     Raises:
-        ValueError: not a safetensors file, or a text is not JSON.
+        UnusableWeights: not a safetensors file, or a text is not JSON.
     """
     if path.suffix != ".safetensors":
         return {}
@@ -72,9 +76,9 @@ def read_notes(path: Path) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             return {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a safetensors file: {error}") from error
+        raise UnusableWeights(f"{path}: not a safetensors file: {error}") from error
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: expected JSON texts in its metadata: {error}") from error
+        raise UnusableWeights(f"{path}: expected JSON texts in its metadata: {error}") from error
 
 
 def load_into(
@@ -89,7 +93,7 @@ def load_into(
         left_over: beginnings of keys that published files hold and the network has no use for.
 
     Raises:
-        ValueError: keys are missing, unknown, or of another shape; the message names them.
+        UnusableWeights: keys are missing, unknown, or of another shape; the message names them.
     """
     own = network.state_dict()
     given = {k: v for k, v in state.items() if k in own or not k.startswith(tuple(left_over))}
@@ -103,7 +107,9 @@ def load_into(
     ]
     problems = list(_problems(missing, unknown, misshapen))
     if problems:
-        raise ValueError(f"{source} does not fit {type(network).__name__}: {'; '.join(problems)}")
+        raise UnusableWeights(
+            f"{source} does not fit {type(network).__name__}: {'; '.join(problems)}"
+        )
     network.load_state_dict(given, strict=False)
 
 
@@ -124,14 +130,14 @@ def _load(path: Path) -> Mapping[str, Any]:
         with torch.serialization.safe_globals(_PLAIN_DATA):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a safetensors file: {error}") from error
+        raise UnusableWeights(f"{path}: not a safetensors file: {error}") from error
     except pickle.UnpicklingError as error:
         if refused := _REFUSED.search(str(error)):
             what = f"expected tensors and plain data only, got an object of {refused[1]}"
-            raise ValueError(f"{path}: {what}") from error
-        raise ValueError(f"{path}: not a checkpoint: its pickle cannot be read") from error
+            raise UnusableWeights(f"{path}: {what}") from error
+        raise UnusableWeights(f"{path}: not a checkpoint: its pickle cannot be read") from error
     except (RuntimeError, EOFError, LookupError, ValueError) as error:
-        raise ValueError(f"{path}: not a checkpoint: {error}") from error
+        raise UnusableWeights(f"{path}: not a checkpoint: {error}") from error
     if not isinstance(content, Mapping):
-        raise ValueError(f"{path}: expected a state dict, got {type(content).__name__}")
+        raise UnusableWeights(f"{path}: expected a state dict, got {type(content).__name__}")
     return content

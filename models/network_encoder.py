@@ -15,6 +15,7 @@ from tumorbase.models.encoders import EncoderSpec, Runtime
 from tumorbase.models.inference import Inference
 from tumorbase.models.networks import build
 from tumorbase.models.published import Weights
+from tumorbase.models.weights import UnusableWeights
 
 Prepare = Callable[[Sequence[Any]], tuple[np.ndarray, ...]]
 
@@ -86,14 +87,14 @@ def load_published(weights: Weights, path: Path) -> nn.Module:
     network's class is told beside or instead of the published configuration.
 
     Raises:
-        ValueError: as `checkpoints.read_state` and `checkpoints.load_into`, or its configuration is
-            not one of the network's.
+        UnusableWeights: as `checkpoints.read_state` and `checkpoints.load_into`, or its
+            configuration is not one of the network's.
     """
     config = {**weights.config, **read_notes(path).get("config", {})}
     try:
         network = build(weights.network, **config)
     except TypeError as error:
-        raise ValueError(
+        raise UnusableWeights(
             f"{path}: {weights.network} cannot be built of {config}: {error}"
         ) from error
     state = read_state(path, weights.wrapper, weights.prefixes)

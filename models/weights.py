@@ -15,6 +15,17 @@ FOLDER_VARIABLE = "TUMORBASE_WEIGHTS"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin")
 
 
+class UnusableWeights(ValueError):
+    """Weights that are not found, not those that were published, or do not fit their network.
+
+    `is_missing` where there is no file.
+    """
+
+    def __init__(self, message: str, is_missing: bool = False) -> None:
+        super().__init__(message)
+        self.is_missing = is_missing
+
+
 @dataclass(frozen=True)
 class FoundWeights:
     """A file of weights, and the SHA-256 of its bytes, hexadecimal.
@@ -35,8 +46,8 @@ def find_weights(weights: Weights, folder: Path | None) -> FoundWeights:
     hash, or be called after `weights.name` (NAME.safetensors, NAME.pth ...): a user's own.
 
     Raises:
-        ValueError: it is in none of these places, or has another hash; the message says what was
-            expected, and where.
+        UnusableWeights: it is in none of these places, or has another hash; the message says what
+            was expected, and where.
     """
     folders = weights_folders(folder)
     for path in (path for place in folders for path in _candidates(weights, place)):
@@ -44,7 +55,7 @@ def find_weights(weights: Weights, folder: Path | None) -> FoundWeights:
             return _found(weights, path)
     if weights.hub and (from_hub := _from_hub(weights.hub)):
         return _found(weights, from_hub)
-    raise ValueError(_missing(weights, folders))
+    raise UnusableWeights(_missing(weights, folders), is_missing=True)
 
 
 def weights_folders(folder: Path | None) -> list[Path]:
@@ -60,10 +71,11 @@ def _candidates(weights: Weights, folder: Path) -> Iterator[Path]:
 
 
 def _found(weights: Weights, path: Path) -> FoundWeights:
-    sha256 = _file_sha256(path, path.stat().st_mtime_ns)
+    state = path.stat()
+    sha256 = _file_sha256(path, state.st_mtime_ns, state.st_size)
     is_published = bool(weights.sha256) and sha256.startswith(weights.sha256)
     if weights.sha256 and path.name == weights.file and not is_published:
-        raise ValueError(
+        raise UnusableWeights(
             f"{path}: expected the published file of {weights.name}, SHA-256 {weights.sha256}, got "
             f"{sha256}; a file of your own must be called {weights.name}{path.suffix}"
         )
@@ -71,7 +83,7 @@ def _found(weights: Weights, path: Path) -> FoundWeights:
 
 
 @lru_cache(maxsize=64)
-def _file_sha256(path: Path, modified_ns: int) -> str:
+def _file_sha256(path: Path, modified_ns: int, size: int) -> str:
     """The file's hash; read again only when it was modified."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -148,8 +148,8 @@ class NetworkInputs:
 
 
 def _gene_groups(view: View, architecture: str, panel: Sequence[str]) -> GeneGroups:
-    """The groups of the signatures.csv that profiles were last ingested with."""
-    encoders = [each for each in view.newest_encoders("profile") if each.name == "gene-signatures"]
+    """The groups of the signatures.csv that most profiles were ingested with."""
+    encoders = [each for each in view.fullest_encoders("profile") if each.name == "gene-signatures"]
     if not encoders:
         raise NotEnoughData(
             f"{architecture} takes groups of genes, and the store has none: ingest the genomic "

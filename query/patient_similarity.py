@@ -62,7 +62,7 @@ def _patient_space(view: View) -> PatientSpace:
     patient_ids = table["patient_id"].to_pylist()
     modalities = []
     for level in LEVELS:
-        for encoder in _telling(view.newest_encoders(level)):
+        for encoder in _telling(view.fullest_encoders(level)):
             vectors = view.vectors(encoder)
             pooled = _pool(vectors.matrix, vectors.rows["patient_id"], table["patient_id"])
             modalities.append(_modality(f"{level}:{encoder.name}", *pooled))

@@ -105,17 +105,20 @@ def choose_encoder(view: View, level: str, name: str = "") -> StoredEncoder:
 
 
 def _encoders(view: View, level: str, name: str) -> list[StoredEncoder]:
-    """The one named, else all of the level, the preferred one first; never none."""
+    """Those of the name or id, else all of the level; the preferred one first, of one name that
+    with the most vectors; never none.
+    """
     newest_first = reversed(view.encoders(level))
-    encoders = sorted(newest_first, key=lambda e: (_preference(e), e.name))
-    if not name and encoders:
-        return encoders
+    encoders = sorted(newest_first, key=lambda e: (_preference(e), e.name, -view.vector_rows(e)))
+    named = [e for e in encoders if name in ("", e.name, e.encoder_id)]
+    if named:
+        return named
     if not name:
         raise NotFound(f"{level} embedding", "any")
     others = {e.level for e in view.encoders() if name in (e.name, e.encoder_id)}
     if others and level not in others:
         raise InvalidRequest(f"encoder {name!r} embeds {', '.join(sorted(others))}, not {level}")
-    return [view.encoder(level, name)]
+    raise NotFound(f"{level} encoder", name)
 
 
 def _preference(encoder: StoredEncoder) -> int:

@@ -60,7 +60,7 @@ def feature_blocks(view: View) -> tuple[FeatureBlock, ...]:
     blocks += [
         FeatureBlock(level, encoder.encoder_id, _vector_columns(encoder))
         for level in ("lesion", "slide")
-        for encoder in view.newest_encoders(level)
+        for encoder in view.fullest_encoders(level)
     ]
     blocks.append(FeatureBlock("profile", "genes", tuple(view.sql(_GENES)["gene"].to_pylist())))
     blocks.append(FeatureBlock("clinical", "covariates", _covariate_columns(covariates(view))))

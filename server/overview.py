@@ -14,7 +14,7 @@ from tumorbase.models.encoders import (
     is_installed,
 )
 from tumorbase.models.published import PUBLISHED, describe
-from tumorbase.models.weights import find_weights
+from tumorbase.models.weights import UnusableWeights, find_weights
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.store import Store
 
@@ -59,7 +59,7 @@ def store_overview(store: Store) -> Overview:
         status.format_version,
         status.commit,
         status.counts,
-        _stored_encoders(store, status.encoders),
+        _stored_encoders(store, status.encoders, tells_weights=False),
         status.snapshots,
         status.quarantined,
         status.models,
@@ -72,7 +72,7 @@ def all_encoders(store: Store | None) -> tuple[EncoderOverview, ...]:
 
     Weights of networks are looked for in $TUMORBASE_WEIGHTS and the hub's cache.
     """
-    stored = _stored_encoders(store, store.status().encoders) if store else ()
+    stored = _stored_encoders(store, store.status().encoders, True) if store else ()
     known = {encoder.encoder_id for encoder in stored} | {e.name for e in stored if e.licence}
     installed = map(_installed, (*encoder_names(), *FAMILIES))
     new = (e for e in installed if e.encoder_id not in known and e.name not in known)
@@ -80,10 +80,12 @@ def all_encoders(store: Store | None) -> tuple[EncoderOverview, ...]:
 
 
 def _stored_encoders(
-    store: Store, encoders: tuple[StoredEncoder, ...]
+    store: Store, encoders: tuple[StoredEncoder, ...], tells_weights: bool
 ) -> tuple[EncoderOverview, ...]:
     view = store.view()
-    return tuple(_overview(e, is_installed(e.name), view.vector_rows(e)) for e in encoders)
+    return tuple(
+        _overview(e, is_installed(e.name), view.vector_rows(e), tells_weights) for e in encoders
+    )
 
 
 def _installed(name: str) -> EncoderOverview:
@@ -104,7 +106,10 @@ def _installed(name: str) -> EncoderOverview:
 
 
 def _overview(
-    encoder: StoredEncoder | EncoderSpec, is_installed: bool, vectors: int
+    encoder: StoredEncoder | EncoderSpec,
+    is_installed: bool,
+    vectors: int,
+    tells_weights: bool = True,
 ) -> EncoderOverview:
     return EncoderOverview(
         encoder.name,
@@ -116,7 +121,7 @@ def _overview(
         encoder.is_standardised,
         is_installed,
         vectors,
-        *_weights(encoder.name),
+        *(_weights(encoder.name) if tells_weights else ("", "")),
     )
 
 
@@ -127,11 +132,14 @@ def _weights(name: str) -> tuple[str, str]:
     entry = find_entry(name.removesuffix(POOLED_SUFFIX))
     if entry is None or not entry.weights:
         return "", ""
-    described = [describe(weights) for weights in entry.weights]
+    try:
+        described = [describe(weights) for weights in entry.weights]
+    except ValueError:  # another library knows its model no more
+        return "missing", "not stated"
     licence = "; ".join(dict.fromkeys(weights.licence for weights in described))
     try:
         for weights in described:
             find_weights(weights, None)
-    except ValueError:
+    except UnusableWeights:
         return "missing", licence
     return "found", licence

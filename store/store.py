@@ -56,6 +56,12 @@ INSERT INTO main.commits VALUES
 """
 # What a withdrawn commit had replaced is visible again.
 _UNSUPERSEDE = "UPDATE main.commits SET superseded_by = NULL WHERE superseded_by = $commit"
+# Vectors that were added to the items of these commits make no sense without them.
+_ADDED_TO = """
+SELECT f.commit_id FROM main.commits f JOIN main.commits c
+    ON starts_with(f.item_key, c.item_key || $mark)
+WHERE list_contains($commits, c.commit_id) AND f.superseded_by IS NULL
+"""
 # It stays in the list, visible at no commit, so that its number is never given again.
 _WITHDRAW = """
 UPDATE main.commits SET superseded_by = commit_id, table_rows = '{}' WHERE commit_id = $commit
@@ -101,6 +107,8 @@ class Store:
     def __init__(self, path: Path, lock: StoreLock | None) -> None:
         self.path = path
         self._lock = lock
+        # Held through a run of ingest: what the run knows of the store must not change under it.
+        self.ingesting = threading.Lock()
         self._writing = threading.Lock()
         self._cache = CommitCache(CACHE_BYTES)
         self._needs_recovery = True
@@ -387,15 +395,14 @@ class Store:
         counted = {
             name: view.sql(f"SELECT count(*) n FROM {name}")["n"][0].as_py() for name in tables
         }
-        for level in ("patch", "nucleus"):
-            # Several encoders may have encoded the same patches; the fullest one has them all.
-            counted[level] = max((view.vector_rows(e) for e in view.encoders(level)), default=0)
-        return counted
+        return counted | {level: view.part_count(level) for level in ("patch", "nucleus")}
 
     def _withdraw(self, problems: list[Problem]) -> None:
         """Undo damaged commits and delete what belongs to none."""
         damaged = sorted({problem.commit_id for problem in problems if problem.commit_id})
         with self._transaction() as cursor:
+            further = cursor.execute(_ADDED_TO, {"commits": damaged, "mark": FURTHER_ENCODINGS})
+            damaged = sorted({*damaged, *(commit for (commit,) in further.fetchall())})
             for commit in damaged:
                 for name in (*METADATA, "models", "commit_vectors"):
                     cursor.execute(

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tumorbase.store.commit import FURTHER_ENCODINGS
 from tumorbase.store.commit_cache import CommitCache
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import NotFound
@@ -36,6 +37,17 @@ JOIN main.commits c USING (commit_id)
 WHERE v.encoder_id = $encoder AND v.level = $level AND v.vector_rows > 0
   AND {IS_VISIBLE}
 ORDER BY c.item_key
+"""
+# Several encoders may have encoded the same patches of a slide: the fullest one has them all. What
+# is of one slide is told by its id in the item's key, "slide:ID", "features:ID#encoders=..".
+_PARTS = f"""
+SELECT coalesce(sum(fullest), 0)::BIGINT FROM (
+    SELECT max(vector_rows) AS fullest FROM (
+        SELECT regexp_replace(split_part(c.item_key, $mark, 1), '^[a-z-]+:', '') AS slide,
+            v.encoder_id, sum(v.vector_rows) AS vector_rows
+        FROM main.commit_vectors v JOIN main.commits c USING (commit_id)
+        WHERE v.level = $level AND {IS_VISIBLE} GROUP BY ALL
+    ) GROUP BY slide)
 """
 _VISIBLE_COMMITS = f"SELECT c.commit_id FROM main.commits c WHERE {IS_VISIBLE}"
 _MODEL = f"""
@@ -112,13 +124,16 @@ class View:
             for row in rows
         ]
 
-    def newest_encoders(self, level: str) -> list[StoredEncoder]:
-        """Encoders of a level, of each name that whose vectors came last."""
-        return list({encoder.name: encoder for encoder in self.encoders(level)}.values())
+    def fullest_encoders(self, level: str) -> list[StoredEncoder]:
+        """Encoders of a level, of each name, whatever its version and weights, the one with the
+        most vectors; of several that whose vectors came last.
+        """
+        by_rows = sorted(self.encoders(level), key=self.vector_rows)
+        return list({encoder.name: encoder for encoder in by_rows}.values())
 
     def encoder(self, level: str, name: str) -> StoredEncoder:
-        """The encoder of a level by its name or its id: of several versions or weights, that whose
-        vectors came last.
+        """The encoder of a level by its name or its id: of several versions or weights, the one
+        with the most vectors, and of several that whose vectors came last.
 
         Raises:
             NotFound: no visible vector of this level is of such an encoder.
@@ -126,7 +141,7 @@ class View:
         named = [e for e in self.encoders(level) if name in (e.name, e.encoder_id)]
         if not named:
             raise NotFound(f"{level} encoder", name)
-        return named[-1]
+        return max(reversed(named), key=self.vector_rows)
 
     def statistics(self, encoder: StoredEncoder) -> VectorStatistics:
         """The cohort statistics of an encoder's visible vectors.
@@ -206,6 +221,13 @@ class View:
         if found is None:
             raise NotFound("model", name)
         return found
+
+    def part_count(self, level: str) -> int:
+        """How many patches or nuclei are visible, however many encoders encoded each."""
+        arguments = {"level": level, "commit": self.commit_id, "mark": FURTHER_ENCODINGS}
+        found = self._connection.execute(_PARTS, arguments).fetchone()
+        assert found is not None
+        return int(found[0])
 
     @property
     def _visible_commits(self) -> pa.Array:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +14,14 @@ from pathlib import Path
 import duckdb
 import psutil
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
+from golden import save_weights
 from tumorbase.ingest import chosen_encoders, pipeline
 from tumorbase.ingest.pipeline import IngestOptions, IngestSummary, Progress, ingest
 from tumorbase.models import lesion_measurement
-from tumorbase.store.errors import InvalidRequest, WorkerDied
+from tumorbase.store.errors import InvalidRequest, MissingWeights, WorkerDied
 from tumorbase.store.schema import METADATA
 from tumorbase.store.store import METADATA_FILE, Store
 
@@ -279,6 +284,114 @@ def test_what_was_added_to_an_item_goes_with_its_content(store, tables, newer_me
     assert [e.version for e in view.encoders("lesion")] == ["99"]
     assert len(view.vectors(view.encoder("lesion", "measurement")).raw) == 4
     assert len(store.view(store.last_commit() - 1).vectors(old).raw) == 3
+
+
+def test_what_was_added_is_withdrawn_with_a_damaged_item_and_both_come_back(
+    store, tables, newer_measurement
+):
+    with pytest.MonkeyPatch.context() as before:
+        before.setattr(lesion_measurement, "LesionMeasurement", OLD_MEASUREMENT)
+        run(store, tables)
+        chosen_encoders._built.cache_clear()
+    old = store.view().encoder("lesion", "measurement")
+    lesions = rows(store, "lesion")
+    run(store, tables)
+    damaged = {row["commit_id"] for row in commits_of(store, "table:small_cohort/lesions.csv")}
+    for commit in damaged:
+        store._tables.delete_commit("lesion", old.encoder_id, commit)
+    assert store.check(repair=True).repaired > 0
+    assert rows(store, "lesion") == []
+    assert store.view().encoders("lesion") == []
+    run(store, tables)
+    assert rows(store, "lesion") == lesions
+    assert [e.version for e in store.view().encoders("lesion")] == ["99"]
+    assert run(store, tables).committed == 0
+    assert store.check().is_clean
+
+
+def commits_of(store: Store, item_key: str) -> list[dict]:
+    """The visible commits of an item itself."""
+    query = "SELECT commit_id FROM main.commits WHERE item_key = $key AND superseded_by IS NULL"
+    return store.view().sql(query, key=item_key).to_pylist()
+
+
+def test_a_table_with_a_bad_row_keeps_the_vectors_of_other_encoders(store, tables):
+    append(tables / "lesions.csv", "PAT3-L9,PAT3,S9,2020-02-02,nan,2,3,30,20")
+    assert len(run(store, tables).quarantined) == 1
+    before = len(store.view().vectors(store.view().encoder("lesion", "measurement")).raw)
+    summary = run(store, tables, replace(OPTIONS, encoders=("radiomics",)))
+    assert len(summary.quarantined) == 1
+    view = store.view()
+    assert len(view.vectors(view.encoder("lesion", "measurement")).raw) == before == 3
+
+
+def test_runs_of_one_store_wait_for_each_other(store, tables):
+    running, most = 0, 0
+
+    def count(_: Progress) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.01)
+        running -= 1
+
+    options = [OPTIONS, replace(OPTIONS, encoders=("measurement",))]
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(ingest, store, [tables], each, count) for each in options]
+        summaries = [each.result() for each in runs]
+    assert most == 1
+    assert sorted(summary.committed for summary in summaries) == [0, 6]
+    assert store.check().is_clean
+
+
+def test_a_run_that_cannot_begin_leaves_no_staging_folder(store, tables):
+    with pytest.raises(InvalidRequest, match="timm knows no model"):
+        run(store, tables, replace(OPTIONS, encoders=("timm-nope",)))
+    with pytest.raises(MissingWeights, match="weights of timm-resnet10t not found"):
+        run(store, tables, replace(OPTIONS, encoders=("timm-resnet10t",)))
+    staging = store.path / "staging"
+    assert not staging.exists() or list(staging.iterdir()) == []
+
+
+def test_weights_that_do_not_fit_end_the_run_with_their_name(store, small_cohort, tmp_path):
+    shutil.rmtree(small_cohort / "radiology")
+    save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "timm-resnet10t.safetensors")
+    options = replace(OPTIONS, encoders=("timm-resnet10t",), weights=str(tmp_path))
+    with pytest.raises(MissingWeights, match=r"timm-resnet10t\.safetensors does not fit"):
+        run(store, small_cohort, options)
+
+
+def test_weights_replaced_under_the_same_name_are_another_encoder(store, small_cohort, tmp_path):
+    shutil.rmtree(small_cohort / "radiology")
+    second = small_cohort / "pathology" / "slides" / "PAT1.png"
+    hidden = second.rename(tmp_path / "PAT1.png")
+    options = replace(OPTIONS, encoders=("timm-resnet10t",), weights=str(tmp_path))
+    path = save_weights("timm-resnet10t", tmp_path)
+    run(store, small_cohort, options)
+    (first,) = store.view().encoders("patch")
+    save_file({k: 2 * v for k, v in load_file(path).items()}, path)
+    hidden.rename(second)
+    run(store, small_cohort, options)
+    view = store.view()
+    rows_of = {e.encoder_id: len(view.vectors(e).raw) for e in view.encoders("patch")}
+    whole = max(rows_of.values())
+    assert len(rows_of) == 2
+    assert rows_of[first.encoder_id] * 2 == whole  # one slide by the first, both by the second
+    assert view.encoder("patch", "timm-resnet10t").encoder_id != first.encoder_id
+    assert store.counts(view)["patch"] == whole
+
+
+def test_patches_are_counted_once_whoever_encoded_them(store, small_cohort, tmp_path):
+    shutil.rmtree(small_cohort / "radiology")
+    second = small_cohort / "pathology" / "slides" / "PAT1.png"
+    hidden = second.rename(tmp_path / "PAT1.png")
+    one = run(store, small_cohort).added["patches"]
+    hidden.rename(second)
+    save_weights("timm-resnet10t", tmp_path)
+    options = replace(OPTIONS, encoders=("timm-resnet10t",), weights=str(tmp_path))
+    assert run(store, small_cohort, options).added["patches"] == one
+    assert run(store, small_cohort).added["patches"] == 0
+    assert store.counts(store.view())["patch"] == 2 * one
 
 
 def test_an_encoder_named_later_is_added_and_nothing_is_encoded_twice(store, small_cohort):
