@@ -47,8 +47,10 @@ def read_genomics_table(item: Item, context: Context) -> ItemRows:
     rows = profile_rows(
         Path(item.path).stem, patients.filter(pa.array(keep)), panel, measured[keep], times
     )
-    vectors = profile_vectors(rows["profile"], panel, measured[keep], groups, item.path, context)
-    return ItemRows(rows, vectors, [*checks.rejected, *left_out])
+    vectors, not_encoded = profile_vectors(
+        rows["profile"], panel, measured[keep], groups, item.path, context
+    )
+    return ItemRows(rows, vectors, [*checks.rejected, *left_out, *not_encoded])
 
 
 def gene_columns(table: CsvTable, names: Sequence[str]) -> tuple[list[str], list[Rejected]]:
@@ -136,9 +138,9 @@ def profile_vectors(
     groups: dict[str, list[str]],
     path: str,
     context: Context,
-) -> list[VectorRows]:
+) -> tuple[list[VectorRows], list[Rejected]]:
     """Staged vectors: signature scores if the groups have columns in the panel, else components;
-    and those of the run's networks.
+    and those of the run's networks, or a refusal where the panel lacks most of one's columns.
 
     Args:
         profiles: rows of `METADATA["profile"]`.
@@ -147,30 +149,31 @@ def profile_vectors(
         groups: genes of each signature; empty if there are none.
         path: of the table, for messages.
         context: of the run.
-
-    Raises:
-        BadInput: the panel lacks most columns of a network.
     """
     if len(measured) == 0:
-        return []
-    staged = []
+        return [], []
+    staged, rejected = [], []
     for encoder in encoders_of(context, "profile"):
         batch = [GenomicProfile(tuple(panel), values) for values in measured]
         try:
             vectors = encoder.encode(batch)
         except ValueError as error:
-            raise BadInput(path, f"cannot be encoded by {encoder.spec.name}: {error}") from error
+            reason = f"has no vectors of {encoder.spec.name}: {error}"
+            rejected.append(Rejected(path, reason))
+            continue
         staged.append(_staged(context, encoder.spec, profiles, vectors, b""))
     if groups:
         signatures = GeneSignatures(groups, panel)
         if signatures.columns_used:
             vectors = signatures.encode(measured)
-            return [*staged, _staged(context, signatures.spec, profiles, vectors, b"")]
+            staged.append(_staged(context, signatures.spec, profiles, vectors, b""))
+            return staged, rejected
     try:
         pca = GenePca.fit(panel, measured)
     except ValueError:
-        return staged  # too few profiles, or all alike: there is nothing to tell apart
-    return [*staged, _staged(context, pca.spec, profiles, pca.encode(measured), pca.artefact)]
+        return staged, rejected  # too few profiles, or all alike: there is nothing to tell apart
+    staged.append(_staged(context, pca.spec, profiles, pca.encode(measured), pca.artefact))
+    return staged, rejected
 
 
 def _staged(

@@ -169,6 +169,7 @@ def _read_cases(table: CsvTable, item: Item, context: Context) -> ItemRows:
         profiled = _profiles(item, context, cases.filter(pa.array(keep)), genes, measured[keep])
         rows.tables |= profiled.tables
         rows.vectors += profiled.vectors
+        rows.rejected += profiled.rejected
     return rows
 
 
@@ -191,7 +192,7 @@ def _read_expression(table: CsvTable, item: Item, context: Context) -> ItemRows:
     keep = checks.keep
     panel = [f"{gene}_rnaseq" for gene in genes]
     rows = _profiles(item, context, cases.filter(pa.array(keep)), panel, measured[keep])
-    rows.rejected = [*checks.rejected, *left_out]
+    rows.rejected += [*checks.rejected, *left_out]
     return rows
 
 
@@ -253,5 +254,7 @@ def _profiles(
     groups = read_signatures(item.files[1]) if len(item.files) > 1 else {}
     source = Path(item.path).name.partition(".")[0]
     tables = profile_rows(source, cases, panel, measured, {})
-    vectors = profile_vectors(tables["profile"], panel, measured, groups, item.path, context)
-    return ItemRows(tables, vectors)
+    vectors, rejected = profile_vectors(
+        tables["profile"], panel, measured, groups, item.path, context
+    )
+    return ItemRows(tables, vectors, rejected)

@@ -149,6 +149,17 @@ def test_a_network_encodes_profiles_beside_the_built_in_encoders(tmp_path: Path)
     network, components = read_genomics_table(item, context).vectors
     assert (network.spec.name, network.rows) == ("snn", 4)
     assert components.spec.name == "gene-pca"
-    (tmp_path / "genes.csv").write_text("patient_id,MYC_rnaseq\nP1,1\n")
-    with pytest.raises(BadInput, match=r"genes\.csv: cannot be encoded by snn: expected at least"):
-        read_genomics_table(item, context)
+
+
+def test_a_table_of_another_panel_than_a_networks_goes_without_its_vectors(tmp_path: Path) -> None:
+    save_snn(tmp_path, ["MYC_rnaseq", "EGFR_rnaseq", "TP53_mut"])
+    path = tmp_path / "genes.csv"
+    path.write_text(TABLE)
+    item = Item("genomics_table", "table:c", str(path), (str(path),))
+    rows = read_genomics_table(item, Context(tmp_path, ("snn",), Runtime(weights=tmp_path)))
+    assert rows.tables["profile"].num_rows == 4
+    assert [vectors.spec.name for vectors in rows.vectors] == ["gene-pca"]
+    (reason,) = reasons(rows)
+    assert reason == (
+        "has no vectors of snn: expected at least half of the 3 columns of snn, got 1"
+    )

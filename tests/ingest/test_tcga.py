@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from snn_weights import save_snn
 from tumorbase.ingest.guess import guess_file
 from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.ingest.tcga import DAYS_PER_MONTH, plan_tcga, read_tcga_table
+from tumorbase.models.encoders import Runtime
 from tumorbase.store.errors import BadInput
 from tumorbase.store.schema import METADATA
 
@@ -212,3 +214,13 @@ def test_plan_takes_tables_with_their_signatures_and_leaves_folds(shared) -> Non
     ]
     assert {Path(item.files[1]).name for item in planned.items} == {"signatures.csv"}
     assert planned.rejected == ()
+
+
+def test_cases_of_another_panel_than_a_networks_go_without_its_vectors(mcat, tmp_path) -> None:
+    save_snn(tmp_path, ["MYC_rnaseq"])
+    context = Context(tmp_path, ("snn",), Runtime(weights=tmp_path))
+    rows = read_tcga_table(Item("tcga_table", "table:x", str(mcat), (str(mcat),)), context)
+    assert rows.tables["profile"].num_rows == 3
+    assert [found.reason for found in rows.rejected] == [
+        "has no vectors of snn: expected at least half of the 1 columns of snn, got 0"
+    ]
