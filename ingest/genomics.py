@@ -20,6 +20,7 @@ from tumorbase.models.encoders import EncoderSpec
 from tumorbase.models.gene_pca import GenePca
 from tumorbase.models.gene_signatures import GeneSignatures
 from tumorbase.models.genomic_profile import GenomicProfile
+from tumorbase.models.weights import UnusableWeights
 from tumorbase.store.errors import BadInput
 
 
@@ -157,6 +158,8 @@ def profile_vectors(
         batch = [GenomicProfile(tuple(panel), values) for values in measured]
         try:
             vectors = encoder.encode(batch)
+        except UnusableWeights:
+            raise  # they are to blame, not the table
         except ValueError as error:
             reason = f"has no vectors of {encoder.spec.name}: {error}"
             rejected.append(Rejected(path, reason))

@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from snn_weights import save_snn
 from tumorbase.ingest.genomics import read_genomics_table, read_signatures
 from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.models.encoders import Runtime
 from tumorbase.models.gene_pca import GenePca
+from tumorbase.models.weights import UnusableWeights
 from tumorbase.store.errors import BadInput
 from tumorbase.store.schema import METADATA
 
@@ -163,3 +166,15 @@ def test_a_table_of_another_panel_than_a_networks_goes_without_its_vectors(tmp_p
     assert reason == (
         "has no vectors of snn: expected at least half of the 3 columns of snn, got 1"
     )
+
+
+def test_weights_that_do_not_fit_are_not_blamed_on_the_table(tmp_path: Path) -> None:
+    path = save_snn(tmp_path, ["KRAS_rnaseq", "TP53_rnaseq"]) / "snn.safetensors"
+    with safe_open(path, "pt") as file:
+        notes = file.metadata()
+    state = {k: v for k, v in load_file(path).items() if k != "classifier.bias"}
+    save_file(state, path, notes)
+    item = Item("genomics_table", "table:c", str(tmp_path / "g.csv"), (str(tmp_path / "g.csv"),))
+    (tmp_path / "g.csv").write_text(TABLE)
+    with pytest.raises(UnusableWeights, match=r"missing: classifier\.bias"):
+        read_genomics_table(item, Context(tmp_path, ("snn",), Runtime(weights=tmp_path)))
