@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import numpy as np
 
+from tumorbase.ingest.case_plan import series_id
 from tumorbase.ingest.chosen_encoders import encoders_of
-from tumorbase.ingest.dicom_series import read_series
+from tumorbase.ingest.drawn_scan import read_scan
 from tumorbase.ingest.item import Context, Item, ItemRows
-from tumorbase.ingest.nifti import read_volume
 from tumorbase.ingest.staging import stage, vector_batch
 from tumorbase.models.encoders import CaseEncoder
 from tumorbase.models.scan_preparation import MODALITY_IDS, Sample, grey_slices
@@ -27,7 +27,8 @@ def read_case(item: Item, context: Context) -> ItemRows:
     """Vectors of one case and of its scans.
 
     Raises:
-        BadInput: a scan cannot be read, as `read_volume` and `read_series`.
+        BadInput: a scan or what is drawn on it cannot be read, as `read_scan`: without its series
+            in the store, a vector would be of nothing.
     """
     started = perf_counter()
     scans, files = item.details["scans"], iter(item.files)
@@ -35,7 +36,7 @@ def read_case(item: Item, context: Context) -> ItemRows:
     read_at = perf_counter()
     samples = list(_samples(scans, slices))
     study = {"study_id": item.details["study_id"], "patient_id": item.patient_id}
-    series = [{"series_id": scan["series_id"], **study} for scan in scans]
+    series = [{"series_id": series_id(scan), **study} for scan in scans]
     case = [{"case_id": item.key.removeprefix("case:"), **study}]
     rows = ItemRows()
     for encoder in cast("tuple[CaseEncoder, ...]", encoders_of(context, "series")):
@@ -50,21 +51,27 @@ def read_case(item: Item, context: Context) -> ItemRows:
     return rows
 
 
-def _slices(scan: Mapping[str, Any], files: Sequence[str]) -> np.ndarray:
+def _slices(scan: Mapping[str, Any], files: tuple[str, ...]) -> np.ndarray:
+    details = scan["details"]
+    if scan["kind"] == "ct_nifti":
+        path = files[0]
+    else:
+        path = os.path.commonpath([os.path.dirname(file) for file in files[: details["slices"]]])
     try:
-        if scan["kind"] == "ct_nifti":
-            volume = read_volume(files[0])
-        else:
-            volume = read_series(os.path.dirname(files[0]), scan["series_id"], files).volume
+        read = read_scan(Item(scan["kind"], scan["key"], path, files, details=details))
     except BadInput as error:
         raise BadInput(error.path, f"its case has no vector without it: {error.reason}") from error
-    return grey_slices(volume.voxels, MODALITIES[scan["modality"]])
+    return grey_slices(read.volume.voxels, _modality(scan))
+
+
+def _modality(scan: Mapping[str, Any]) -> str:
+    return MODALITIES[scan["details"]["modality"]]
 
 
 def _samples(scans: Sequence[Mapping[str, Any]], slices: Sequence[np.ndarray]) -> Iterator[Sample]:
     """Scans of one modality together, but no more of them than can be told apart."""
     pairs = zip(scans, slices, strict=True)
-    for modality, of_modality in groupby(pairs, lambda pair: MODALITIES[pair[0]["modality"]]):
+    for modality, of_modality in groupby(pairs, lambda pair: _modality(pair[0])):
         grey, most = [slices for _, slices in of_modality], len(MODALITY_IDS[modality])
         for first in range(0, len(grey), most):
             yield Sample(modality, grey[first : first + most])

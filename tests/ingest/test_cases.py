@@ -206,6 +206,21 @@ def test_a_scan_that_cannot_be_read_leaves_its_case_out(
     assert list(vectors(store, "case")) == ["P1/S2"]
 
 
+def test_a_mask_that_refuses_its_series_refuses_its_case(
+    store: Store, cohort: Path, weights: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(cohort / "radiology" / "P1", copied / "radiology" / "P1")
+    mask = nibabel.Nifti1Image(np.ones((10, 10, SLICES), np.uint8), np.eye(4))
+    nibabel.save(mask, copied / "radiology" / "P1" / "S1" / "label.nii.gz")
+    summary = run(store, copied, weights)
+    of_series, of_case = summary.quarantined
+    assert of_series.reason.startswith("mask on another grid than its image")
+    assert of_case.reason == f"its case has no vector without it: {of_series.reason}"
+    assert list(vectors(store, "case")) == ["P1/S2"]
+    assert list(vectors(store, "series")) == store.view().table("series")["series_id"].to_pylist()
+
+
 def test_pseudonyms_of_a_case_are_those_of_its_patient_and_study(
     store: Store, cohort: Path, weights: Path
 ) -> None:
@@ -238,5 +253,5 @@ def test_scans_of_one_study_make_one_case() -> None:
     ]
     first, second = plan_cases([*items, items[0], Item("slide", "slide:x", "x.svs", ("x.svs",))])
     assert (first.key, second.key) == ("case:P/A", "case:P/B")
-    assert first.files == ("b.nii", "a.nii", "c.nii")
-    assert [scan["modality"] for scan in first.details["scans"]] == ["CT", "MR", "PT"]
+    assert first.files == ("b.nii", "mask.nii", "a.nii", "mask.nii", "c.nii", "mask.nii")
+    assert [scan["details"]["modality"] for scan in first.details["scans"]] == ["CT", "MR", "PT"]
