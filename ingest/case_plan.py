@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
+import pyarrow as pa
+
 from tumorbase.ingest.drawn_scan import SCAN_KINDS
-from tumorbase.ingest.item import Item
+from tumorbase.ingest.item import Item, Plan, Rejected
 
 
 def plan_cases(items: Sequence[Item]) -> list[Item]:
@@ -31,6 +35,36 @@ def case_key(scan: Item) -> str:
     It is of its patient and study: a study's own id may be another patient's too.
     """
     return f"case:{scan.patient_id}/{scan.details['study_id']}"
+
+
+def refuse_partial_cases(plan: Plan, series: pa.Table, stored_id: Callable[[str], str]) -> Plan:
+    """The plan without cases of which the store has more series than it, and why they are refused.
+
+    A vector of the scans at hand would take the place of one of all scans.
+
+    Args:
+        plan: of a run.
+        series: rows of `METADATA["series"]` in the store.
+        stored_id: from an id to the one it has in the store, such as its pseudonym.
+    """
+    stored: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in series.select(["patient_id", "study_id", "series_id"]).to_pylist():
+        stored[row["patient_id"], row["study_id"]].add(row["series_id"])
+    kept, rejected = [], []
+    for item in plan.items:
+        further: set[str] = set()
+        if item.kind == "case":
+            study = (stored_id(item.patient_id or ""), stored_id(item.details["study_id"]))
+            further = stored[study] - {stored_id(series_id(one)) for one in item.details["scans"]}
+        if further:
+            reason = (
+                f"{item.key} is not encoded: the store has {len(further)} more series of its study "
+                f"({', '.join(sorted(further))}); name all of the study's files in one run"
+            )
+            rejected.append(Rejected(item.path, reason))
+        else:
+            kept.append(item)
+    return replace(plan, items=tuple(kept), rejected=(*plan.rejected, *rejected))
 
 
 def series_id(scan: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,10 +16,12 @@ import torch
 from pydicom.uid import generate_uid
 
 from golden import fill
-from tumorbase.ingest.case_plan import plan_cases
+from tumorbase.ingest.case_plan import plan_cases, refuse_partial_cases
 from tumorbase.ingest.dicom_series import read_series
-from tumorbase.ingest.item import Item
+from tumorbase.ingest.dicom_tree import plan_dicom
+from tumorbase.ingest.item import Item, Plan
 from tumorbase.ingest.pipeline import IngestOptions, IngestSummary, ingest
+from tumorbase.ingest.pseudonyms import pseudonym
 from tumorbase.models.networks import build
 from tumorbase.models.radnet import RadNet
 from tumorbase.models.scan_preparation import Sample, grey_slices, prepare_case
@@ -255,3 +258,28 @@ def test_scans_of_one_study_make_one_case() -> None:
     assert (first.key, second.key) == ("case:P/A", "case:P/B")
     assert first.files == ("b.nii", "mask.nii", "a.nii", "mask.nii", "c.nii", "mask.nii")
     assert [scan["details"]["modality"] for scan in first.details["scans"]] == ["CT", "MR", "PT"]
+
+
+@pytest.mark.parametrize("key", [None, b"a key that is long enough"])
+def test_a_case_is_refused_where_the_store_has_more_series_of_its_study(
+    store: Store, cohort: Path, key: bytes | None
+) -> None:
+    ingest(store, [cohort], IngestOptions(workers=1, pseudonym_key=key))
+    series = store.view().table("series")
+    files = sorted((cohort / "radiology" / "P2" / "S1").iterdir())
+    scans = [*plan_dicom(files).items, *plan_dicom(files[:SLICES]).items]
+    scans = [replace(i, patient_id="P2", details={**i.details, "study_id": "S1"}) for i in scans]
+
+    def stored_id(identifier: str) -> str:
+        return pseudonym(key, identifier) if key else identifier
+
+    def planned(*items: Item) -> Plan:
+        return refuse_partial_cases(Plan(tuple(plan_cases(items))), series, stored_id)
+
+    whole = planned(*scans[:2])
+    assert ([item.key for item in whole.items], whole.rejected) == (["case:P2/S1"], ())
+    part = planned(scans[2])
+    assert part.items == ()
+    (refused,) = part.rejected
+    assert "the store has 1 more series of its study" in refused.reason
+    assert planned(replace(scans[2], patient_id="P9")).rejected == ()
