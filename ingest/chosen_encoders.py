@@ -96,7 +96,7 @@ def finds_nuclei(encoder: Encoder) -> TypeGuard[HoVerNetEncoder]:
     return encoder.spec.level == "nucleus" and entry is not None and bool(entry.weights)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _built(
     names: tuple[str, ...], level: str, runtime: Runtime, ids: tuple[str, ...]
 ) -> tuple[Encoder, ...]:
