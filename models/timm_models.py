@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import timm
 import torch
@@ -66,19 +65,24 @@ def timm_weights(name: str) -> Weights:
     """The weights of the encoder `name`: "timm-" and a model of timm.
 
     Raises:
-        ValueError: as `timm_preprocessing`.
+        ValueError: as `timm_preprocessing`, or the model gives no single vector of an image.
     """
     model = name.removeprefix(PREFIX)
     preprocessing = timm_preprocessing(model)
-    with torch.device("meta"):
-        dim: Any = timm_network(model).head_hidden_size
+    pixels = preprocessing.crop_px
+    with torch.device("meta"), torch.inference_mode():
+        output = timm_network(model).eval()(torch.empty(1, 3, pixels, pixels))
+    if output.ndim != 2:
+        raise ValueError(
+            f"{model}: expected one vector an image, got an output of {tuple(output.shape)}"
+        )
     published = _published(model)
     classifiers = published.classifier or ()
     heads = (classifiers,) if isinstance(classifiers, str) else classifiers
     return Weights(
         name=name,
         network="timm",
-        dim=dim,
+        dim=output.shape[1],
         preprocessing=preprocessing.summary,
         source=f"Hugging Face {published.hf_hub_id}" if published.hf_hub_id else "not stated",
         licence=f"{published.license or 'not stated'}; see that of the training data too",
