@@ -8,7 +8,7 @@ there may be cut.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
@@ -130,16 +130,24 @@ def _predict(search: _Search, shown: _Shown) -> Prediction:
     )
 
 
-def _spans(some: Iterable[_Predicted]) -> Spans:
+def _spans(some: Collection[_Predicted]) -> tuple[Spans, Spans]:
     """What the slopes of all blocks are measured by, from some of them."""
-    parts = []
-    for predicted in some:
-        x, y = np.ascontiguousarray(np.moveaxis(predicted.prediction.distances, -1, 0))
-        parts.append((x, y, predicted.block.core_in_shown))
-    return spans_of(parts)
+    x, y = (
+        spans_of(
+            [
+                (np.ascontiguousarray(p.prediction.distances[..., i]), p.block.core_in_shown)
+                for p in some
+            ],
+            axis,
+        )
+        for i, axis in enumerate("xy")
+    )
+    return x, y
 
 
-def _batch(search: _Search, block: Block, prediction: Prediction, spans: Spans) -> pa.RecordBatch:
+def _batch(
+    search: _Search, block: Block, prediction: Prediction, spans: tuple[Spans, Spans]
+) -> pa.RecordBatch:
     """Rows of the nuclei that are the block's own."""
     scaled, encoder, slide_id = search.scaled, search.encoder, search.ids["slide_id"]
     nr_types = len(encoder.types) or None

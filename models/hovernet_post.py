@@ -6,6 +6,7 @@ vqdang/hover_net@67e2ce5, models/hovernet/post_proc.py.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from tumorbase.models._components import fill_holes, label_components
 from tumorbase.models._flood import flood
 from tumorbase.models._separable_filter import correlate
-from tumorbase.models.hovernet_slopes import Span, Spans, slopes_of
+from tumorbase.models.hovernet_slopes import Spans, falls
 from tumorbase.models.nucleus_shape import FEATURES, NucleusMeasures, measure
 
 MIN_PROBABILITY = 0.5
@@ -44,7 +45,7 @@ def instances(
     hv_map: np.ndarray,
     tp_map: np.ndarray | None = None,
     nr_types: int | None = None,
-    spans: Spans | None = None,
+    spans: tuple[Spans, Spans] | None = None,
 ) -> Instances:
     """The nuclei that the maps of one image show.
 
@@ -56,7 +57,8 @@ def instances(
         hv_map: distances from the middle of the nucleus, x then y, (H, W, 2).
         tp_map: type of each pixel, whole numbers (H, W), 0 background.
         nr_types: how many types there are with background; needed with `tp_map`.
-        spans: what slopes are measured by, where the image is a part of another; else its own.
+        spans: what slopes along x and y are measured by, where the image is a part of another;
+            else its own.
 
     Raises:
         ValueError: the maps are of other shapes, or hold NaN, infinity, or types that are not in
@@ -93,17 +95,20 @@ def _plane(values: np.ndarray) -> np.ndarray:
     return plane
 
 
-def _part(probability: np.ndarray, x: np.ndarray, y: np.ndarray, spans: Spans | None) -> np.ndarray:
+def _part(
+    probability: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    spans: tuple[Spans, Spans] | None,
+) -> np.ndarray:
     """The label map: foreground, parted by a watershed among what borders leave of it."""
     foreground = label_components(_bytes(probability >= MIN_PROBABILITY), MIN_AREA_PX)
     is_nucleus = foreground > 0
-    span_x, span_y = (spans.x, spans.y) if spans else (Span.of(x), Span.of(y))
-    slope_x, slope_y = slopes_of(x, y, span_x, span_y)
-    slope_spans = (spans.slope_x, spans.slope_y) if spans else (Span.of(slope_x), Span.of(slope_y))
-    # Within a nucleus distances rise; from one to the next they fall.
-    fall_x = 1.0 - slope_spans[0].to_unit(slope_x[is_nucleus])
-    fall_y = 1.0 - slope_spans[1].to_unit(slope_y[is_nucleus])
-    fall = np.clip(np.maximum(fall_x, fall_y), 0.0, 1.0)
+    span_x, span_y = spans or (None, None)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        fall_y = beside.submit(falls, y, "y", is_nucleus, span_y)
+        fall_x = falls(x, "x", is_nucleus, span_x)
+        fall = np.clip(np.maximum(fall_x, fall_y.result()), 0.0, 1.0)
     markers = label_components(_bytes(_cores(is_nucleus, fall)), MIN_AREA_PX)
     return flood(_inwardness(is_nucleus, fall), markers, foreground)
 

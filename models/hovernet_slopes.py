@@ -6,7 +6,6 @@ Steps 2 and 3 of the reference's watershed: vqdang/hover_net@67e2ce5, models/hov
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from tumorbase.models._separable_filter import correlate
 # OpenCV's Sobel filter of 21 pixels: the coefficients of (1 + t)^20, and of (1 + t)^19 (t - 1).
 _SMOOTHING = comb(20, np.arange(21))
 _DERIVATIVE = np.convolve(comb(19, np.arange(20)), [-1.0, 1.0])
+_KERNELS = {"x": (_DERIVATIVE, _SMOOTHING), "y": (_SMOOTHING, _DERIVATIVE)}
 _MIN_EXTENT = np.finfo(np.float64).eps
 
 Region = tuple[slice, slice]
@@ -63,44 +63,49 @@ class Span:
 
 @dataclass(frozen=True)
 class Spans:
-    """What distances and their slopes are measured by.
+    """What the distances along one axis and their slopes are measured by.
 
     The reference takes them from each tile. A whole slide has one of its own, so that none of its
     nuclei depends on the tile that it lies in.
     """
 
-    x: Span
-    y: Span
-    slope_x: Span
-    slope_y: Span
+    distances: Span
+    slopes: Span
 
 
-def slopes_of(x: np.ndarray, y: np.ndarray, span_x: Span, span_y: Span) -> list[np.ndarray]:
-    """The slope of x from left to right, and of y from top to bottom, each float64 (H, W).
+def falls(
+    distances: np.ndarray, axis: str, where: np.ndarray, spans: Spans | None = None
+) -> np.ndarray:
+    """How steeply distances fall along an axis, float32 (n,).
+
+    1 is the steepest fall in the spans, 0 the steepest rise. Within a nucleus distances rise; from
+    one to the next they fall.
 
     Args:
-        x: distances to the right of the nucleus' middle, float32 (H, W), C-ordered.
-        y: distances downwards, as `x`.
-        span_x: of x.
-        span_y: of y.
+        distances: from the nucleus' middle, float32 (H, W), C-ordered.
+        axis: "x", to the right, or "y", downwards.
+        where: the pixels to tell it of, bool (H, W).
+        spans: what is measured by; the distances' own if not given.
     """
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        right = beside.submit(correlate, x, _DERIVATIVE, _SMOOTHING, span_x.factor, span_x.shift)
-        down = correlate(y, _SMOOTHING, _DERIVATIVE, span_y.factor, span_y.shift)
-        return [right.result(), down]
+    slopes = _slopes(distances, axis, spans.distances if spans else Span.of(distances))
+    span = spans.slopes if spans else Span.of(slopes)
+    return 1.0 - span.to_unit(slopes[where])
 
 
-def spans_of(parts: Sequence[tuple[np.ndarray, np.ndarray, Region]]) -> Spans:
+def spans_of(parts: Sequence[tuple[np.ndarray, Region]], axis: str) -> Spans:
     """The spans over an image in parts.
 
     Args:
-        parts: x and y as of `slopes_of`, and where the part lies in them; 10 pixels of the image
+        parts: distances as of `falls`, and where the part lies in them; 10 pixels of the image
             around a part belong to its slopes.
+        axis: as of `falls`.
     """
-    x = Span.over(Span.of(x[region]) for x, _, region in parts)
-    y = Span.over(Span.of(y[region]) for _, y, region in parts)
-    slopes = [
-        [Span.of(slope[region]) for slope in slopes_of(part_x, part_y, x, y)]
-        for part_x, part_y, region in parts
-    ]
-    return Spans(x, y, *map(Span.over, zip(*slopes, strict=True)))
+    distances = Span.over(Span.of(shown[region]) for shown, region in parts)
+    slopes = (_slopes(shown, axis, distances)[region] for shown, region in parts)
+    return Spans(distances, Span.over(map(Span.of, slopes)))
+
+
+def _slopes(distances: np.ndarray, axis: str, span: Span) -> np.ndarray:
+    """The slopes of distances that span `span`, float64 (H, W)."""
+    along_rows, along_columns = _KERNELS[axis]
+    return correlate(distances, along_rows, along_columns, span.factor, span.shift)

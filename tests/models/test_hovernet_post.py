@@ -17,7 +17,7 @@ from tumorbase.models._components import fill_holes, label_components
 from tumorbase.models._flood import flood
 from tumorbase.models._separable_filter import correlate
 from tumorbase.models.hovernet_post import instances
-from tumorbase.models.hovernet_slopes import Span, slopes_of, spans_of
+from tumorbase.models.hovernet_slopes import falls, spans_of
 from tumorbase.models.nucleus_shape import measure_nuclei
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "hovernet_post.py"
@@ -60,10 +60,10 @@ def test_steps_are_the_references(golden, maps, monkeypatch):
     np.testing.assert_array_equal(seen["parts"] > 0, golden["step_blb"] > 0)
     np.testing.assert_array_equal(-seen["height"].astype(np.float32), golden["step_dist"])
     np.testing.assert_array_equal(seen["markers"], golden["step_marker"])
-    x, y = (np.ascontiguousarray(maps[1][..., axis]) for axis in (0, 1))
-    slope_x, slope_y = slopes_of(x, y, Span.of(x), Span.of(y))
-    for slope, name in ((slope_x, "step_sobelh"), (slope_y, "step_sobelv")):
-        np.testing.assert_array_equal(1 - Span.of(slope).to_unit(slope), golden[name])
+    everywhere = np.ones(maps[0].shape, dtype=bool)
+    for channel, (axis, name) in enumerate((("x", "step_sobelh"), ("y", "step_sobelv"))):
+        fall = falls(np.ascontiguousarray(maps[1][..., channel]), axis, everywhere)
+        np.testing.assert_array_equal(fall.reshape(everywhere.shape), golden[name])
 
 
 def test_table_of_nuclei_is_the_references(golden, maps):
@@ -121,7 +121,11 @@ def test_parts_measured_by_the_spans_of_the_whole_have_its_nuclei(benchmark, sha
     shown = [slice(0, 400), slice(200, 512)]  # rows of each part
     own = [slice(0, 300), slice(100, 312)]  # rows of its middle, in its own
     x, y = (np.ascontiguousarray(distances[..., axis]) for axis in (0, 1))
-    spans = spans_of([(x[s], y[s], (o, slice(None))) for s, o in zip(shown, own, strict=True)])
+    regions = [(o, slice(None)) for o in own]
+    spans = tuple(
+        spans_of([(distance[s], r) for s, r in zip(shown, regions, strict=True)], axis)
+        for distance, axis in ((x, "x"), (y, "y"))
+    )
     parts = [instances(probability[s], distances[s], spans=spans).labels for s in shown]
     for part, rows, expected in zip(parts, own, (whole[:300], whole[300:]), strict=True):
         pairs = np.unique(np.stack([part[rows].ravel(), expected.ravel()]), axis=1)
