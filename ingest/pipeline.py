@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tumorbase.ingest.case_plan import case_key, refuse_partial_cases
 from tumorbase.ingest.chosen_encoders import encoder_ids, resolve_encoders, runtime_for
 from tumorbase.ingest.claims import CLAIMED, Claims
 from tumorbase.ingest.device_process import networks_apart
+from tumorbase.ingest.drawn_scan import SCAN_KINDS
 from tumorbase.ingest.encodings import ENCODED_LEVELS, Encoded, encoded_items, further_key
 from tumorbase.ingest.fingerprint import fingerprint_item, fingerprint_rows
 from tumorbase.ingest.item import Context, Item, ItemRows, Rejected, VectorRows
@@ -27,7 +29,7 @@ from tumorbase.models.encoders import (
     encoder_names,
     is_known,
 )
-from tumorbase.store.commit import CommitContent, StagedVectors
+from tumorbase.store.commit import FURTHER_ENCODINGS, CommitContent, StagedVectors
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import BadInput, InvalidRequest
 from tumorbase.store.store import Store
@@ -131,6 +133,8 @@ def _ingest(
     workers = options.workers or os.cpu_count() or 1
     try:
         planned, context = plan(paths, options.source, run.context)
+        series = store.view().table("series")
+        planned = refuse_partial_cases(planned, series, run.stored_id)
         run.quarantine(planned.rejected)
         with networks_apart(context.encoders, context.runtime, workers) as runtime:
             run.context = replace(_know_stored_patients(store, context), runtime=runtime)
@@ -239,7 +243,7 @@ class _Run:
             self._report(item, "unchanged", progress)
             _unlink(vectors.path for vectors in rows.vectors)
             return
-        key, names = self._stored_key(item), missing or self._wanted(item)
+        key, names = self.stored_id(item.key), missing or self._wanted(item)
         if missing is None:
             try:
                 self._claims.claim(key, item.path, rows.tables)
@@ -264,7 +268,7 @@ class _Run:
         """Encoders of the run that have not seen the item, which is in the store; None if it is not
         there with this content.
         """
-        known = self._known.get(self._stored_key(item))
+        known = self._known.get(self.stored_id(item.key))
         if known is None or known.content != content:
             return None
         wanted = self._wanted(item)
@@ -282,7 +286,12 @@ class _Run:
             self.run_id,
             rows.tables,
             tuple(_staged(vectors) for vectors in rows.vectors),
+            outdated=self._outdated(item) if FURTHER_ENCODINGS not in key else (),
         )
+
+    def _outdated(self, item: Item) -> tuple[str, ...]:
+        """The case that was encoded of a scan which is now another."""
+        return (self.stored_id(case_key(item)),) if item.kind in SCAN_KINDS else ()
 
     def commit(self, progress: Callable[[Progress], None]) -> None:
         """Commit all items that are ready; only then are they reported as done."""
@@ -319,9 +328,10 @@ class _Run:
         self.store.record_run(self.run_id, self.started_at, record, refused)
         return summary
 
-    def _stored_key(self, item: Item) -> str:
+    def stored_id(self, one: str) -> str:
+        """What an id is in the store: itself, or its pseudonym."""
         key = self.options.pseudonym_key
-        return pseudonym(key, item.key) if key else item.key
+        return pseudonym(key, one) if key else one
 
     def _refuse(self, error: BadInput, item: Item, progress: Callable[[Progress], None]) -> None:
         self._rejected.append(Rejected(error.path, error.reason))

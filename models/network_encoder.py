@@ -90,7 +90,10 @@ def load_published(weights: Weights, path: Path) -> nn.Module:
         UnusableWeights: as `checkpoints.read_state` and `checkpoints.load_into`, or its
             configuration is not one of the network's.
     """
-    config = {**weights.config, **read_notes(path).get("config", {})}
+    stated = read_notes(path).get("config", {})
+    if not isinstance(stated, dict):
+        raise UnusableWeights(f"{path}: expected config to be an object, got {stated!r}")
+    config = {**weights.config, **stated}
     try:
         network = build(weights.network, **config)
     except TypeError as error:

@@ -35,7 +35,8 @@ class StoredModel:
 
 @dataclass(frozen=True)
 class CommitContent:
-    """One item. A visible commit of the same `item_key` is superseded, and what was added to it.
+    """One item. A visible commit of the same `item_key` is superseded, with what was added to it,
+    and so are those of `outdated`.
 
     `fingerprint` covers the content and all that the reader was told: the same again is no news.
     """
@@ -48,3 +49,4 @@ class CommitContent:
     tables: Mapping[str, pa.Table] = field(default_factory=dict)
     vectors: tuple[StagedVectors, ...] = ()
     model: StoredModel | None = None
+    outdated: tuple[str, ...] = ()  # keys of items that were made of what this one was before

@@ -506,10 +506,9 @@ def _insert_commit(
     cursor: duckdb.DuckDBPyConnection, commit_id: int, content: CommitContent
 ) -> None:
     rows = {name: table.num_rows for name, table in content.tables.items()}
-    further = content.item_key + FURTHER_ENCODINGS
-    cursor.execute(
-        _SUPERSEDE, {"commit": commit_id, "item_key": content.item_key, "further": further}
-    )
+    for item_key in (content.item_key, *content.outdated):
+        further = item_key + FURTHER_ENCODINGS
+        cursor.execute(_SUPERSEDE, {"commit": commit_id, "item_key": item_key, "further": further})
     cursor.execute(
         _INSERT_COMMIT,
         {

@@ -283,3 +283,37 @@ def test_a_case_is_refused_where_the_store_has_more_series_of_its_study(
     (refused,) = part.rejected
     assert "the store has 1 more series of its study" in refused.reason
     assert planned(replace(scans[2], patient_id="P9")).rejected == ()
+
+
+@pytest.mark.parametrize("key", [None, b"a key that is long enough"])
+def test_a_scan_that_changed_has_no_vector_until_radnet_sees_it(
+    store: Store, cohort: Path, weights: Path, tmp_path: Path, key: bytes | None
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(cohort / "radiology" / "P1", copied / "radiology" / "P1")
+    run(store, copied, weights, key)
+    before = vectors(store, "case")
+    shutil.copy(copied / "radiology/P1/S2/CT_img.nii.gz", copied / "radiology/P1/S1/CT_img.nii.gz")
+    plain = ingest(store, [copied], IngestOptions(workers=1, pseudonym_key=key))
+    assert (plain.committed, plain.unchanged) == (1, 1)
+    left = vectors(store, "case")
+    assert len(left) == len(vectors(store, "series")) == 1
+    assert left.keys() < before.keys()
+    assert run(store, copied, weights, key).committed == 1
+    assert vectors(store, "case").keys() == before.keys()
+
+
+def test_a_run_that_sees_part_of_a_study_leaves_its_case_as_it_is(
+    store: Store, cohort: Path, weights: Path, tmp_path: Path
+) -> None:
+    study = cohort / "radiology" / "P2"
+    run(store, study, weights)
+    before = vectors(store, "series")
+    assert len(before) == 2
+    part = tmp_path / "P2" / "S1"
+    part.mkdir(parents=True)
+    for file in study.rglob("CT_*"):
+        shutil.copy(file, part)
+    (refused,) = run(store, tmp_path / "P2", weights).quarantined
+    assert "the store has 1 more series of its study" in refused.reason
+    assert vectors(store, "series").keys() == before.keys()
