@@ -38,9 +38,9 @@ from tumorbase.server.config import ServerConfig
 from tumorbase.server.serve import serve
 
 similar = module.similar
-def slow(view, question):
+def slow(*arguments):
     time.sleep(1)
-    return similar(view, question)
+    return similar(*arguments)
 module.similar = slow
 serve(ServerConfig(Path(sys.argv[1]), port=0))
 """
