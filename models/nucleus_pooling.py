@@ -12,7 +12,7 @@ def pool_under_nuclei(features: np.ndarray, labels: np.ndarray, cell_px: int = 1
     Args:
         features: of cells of `cell_px` a side, (h, w, channels); the last ones of a row or column
             may reach beyond the labels.
-        labels: integers (H, W), 0 background.
+        labels: integers (H, W), 0 background; numbered about from 1 to n.
         cell_px: pixels.
 
     Raises:
@@ -25,12 +25,16 @@ def pool_under_nuclei(features: np.ndarray, labels: np.ndarray, cell_px: int = 1
             f"{features.shape[:2]}"
         )
     y, x = np.nonzero(labels)
-    cell = y // cell_px * width + x // cell_px
-    is_used = np.zeros(height * width, dtype=bool)
-    is_used[cell] = True
+    nucleus, has_label = _ranks(labels[y, x], labels.max(initial=0) + 1)
+    place, is_used = _ranks(y // cell_px * width + x // cell_px, height * width)
     used = features.reshape(-1, channels)[is_used].astype(np.float32)  # (cells, channels)
-    ids, nucleus, area_px = np.unique(labels[y, x], return_inverse=True, return_counts=True)
-    weight = (1.0 / area_px[nucleus]).astype(np.float32)
-    place = (np.cumsum(is_used) - 1)[cell]
-    belongs = csr_array((weight, (nucleus, place)), shape=(len(ids), len(used)))
+    weight = (1.0 / np.bincount(nucleus)).astype(np.float32)[nucleus]
+    belongs = csr_array((weight, (nucleus, place)), shape=(has_label.sum(), len(used)))
     return belongs @ used
+
+
+def _ranks(numbers: np.ndarray, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rank of each number among those there are, and which there are of 0 to `stop` - 1."""
+    is_there = np.zeros(stop, dtype=bool)
+    is_there[numbers] = True
+    return (np.cumsum(is_there) - 1)[numbers], is_there
