@@ -71,7 +71,8 @@ def stage_slide_nuclei(
     staged = []
     for encoder in encoders_of(context, "nucleus"):
         if finds_nuclei(encoder):
-            from tumorbase.ingest.hovernet_nuclei import hovernet_batches  # and torch, for seconds
+            # Imports torch, which takes seconds.
+            from tumorbase.ingest.hovernet_nuclei import hovernet_batches
 
             batches = hovernet_batches(slide, tissue, encoder, ids, seconds)
         elif not are_imported:

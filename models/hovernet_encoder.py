@@ -38,7 +38,13 @@ TYPES: dict[str, tuple[str, ...]] = {
         "non-neoplastic epithelial",
     ),
     "hovernet-monusac": ("background", "epithelial", "lymphocyte", "macrophage", "neutrophil"),
-    "hovernet-consep": ("background", "epithelial", "inflammatory", "spindle-shaped", "other"),
+    "hovernet-consep": (
+        "background",
+        "epithelial",
+        "inflammatory",
+        "spindle-shaped",
+        "miscellaneous",
+    ),
     "hovernet-kumar": (),
 }
 
