@@ -96,8 +96,12 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     answer(name, network, of).logits.square().sum().backward()
     if isinstance(network, Clam):  # whose instance classifiers are trained by a loss of their own
         network.cluster_loss(*network.attend(of[0]), label=1).backward()
-    without = [k for k, p in network.named_parameters() if p.grad is None or not p.grad.any()]
-    assert without == []
+    gradients = {name: p.grad for name, p in network.named_parameters()}
+    assert [name for name, gradient in gradients.items() if gradient is None] == []
+    # A softmax is the same whatever is added to all of its scores: rounding decides these.
+    scores = "attention_c.bias"
+    still = [n for n, g in gradients.items() if not g.any() and not n.endswith(scores)]
+    assert still == []
 
 
 @pytest.mark.parametrize("name", NETWORKS)
