@@ -1,6 +1,9 @@
 """Patches a second of networks from slide file to staged vectors, by their own rate on tensors that
 are on the device already; with random weights.
 
+Two threads call the network in either, each computing alone, as in a worker of an ingest. The same
+ratio of processor time does not depend on what else the machine does.
+
     python benchmarks/patch_encoding.py
 """
 
@@ -11,11 +14,12 @@ import json
 import multiprocessing
 import os
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
 from slide import SLIDE, write_pyramid
@@ -41,6 +45,16 @@ class Measured:
     network_patches_per_second: float
     ratio: float
     ratios: tuple[float, ...]  # of the rounds
+    processor_ratio: float  # of processor seconds a patch; on a CPU alone
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Patches, how many a second, and the processor seconds of each."""
+
+    patches: int
+    rate: float
+    processor_seconds: float
 
 
 def main() -> None:
@@ -77,45 +91,40 @@ def measure(path: Path, name: str, device: str) -> Measured:
     from tumorbase.models.published import describe
 
     torch.manual_seed(0)
+    torch.set_num_threads(1)
     weights = describe(name)
     network = build(weights.network, **weights.config).eval()
     save_file(network.state_dict(), path.parent / f"{name}.safetensors")
     context = Context(path.parent, (name,), Runtime(resolve_device(device), path.parent))
-    rounds = []
-    for _ in range(ROUNDS + 1):
-        patches, seconds = _end_to_end(path, context)
-        rounds.append((patches / seconds, _own_rate(network, context)))
-    rates, own_rates = zip(*rounds[1:], strict=True)  # the first loads and warms up
-    ratios = sorted(round(rate / own, 3) for rate, own in rounds[1:])
+    _end_to_end(path, context)  # loads the weights
+    _network_alone(network, context)
+    rounds = [(_end_to_end(path, context), _network_alone(network, context)) for _ in range(ROUNDS)]
+    ratios = sorted(round(whole.rate / alone.rate, 3) for whole, alone in rounds)
+    processor = [alone.processor_seconds / whole.processor_seconds for whole, alone in rounds]
     return Measured(
         name,
         context.runtime.device,
-        patches,
-        round(median(rates), 2),
-        round(median(own_rates), 2),
+        rounds[0][0].patches,
+        round(median(whole.rate for whole, _ in rounds), 2),
+        round(median(alone.rate for _, alone in rounds), 2),
         median(ratios),
         tuple(ratios),
+        round(median(processor), 3),
     )
 
 
-def _end_to_end(path: Path, context: Context) -> tuple[int, float]:
-    """Patches and seconds, from opening the slide to the staged file of their vectors."""
+def _end_to_end(path: Path, context: Context) -> Timed:
+    """From opening the slide to the staged file of its patches' vectors."""
     from tumorbase.ingest.item import Item
     from tumorbase.ingest.slides import read_slide
 
     details = {"slide_id": path.stem, "has_imported_nuclei": True}  # so that none are looked for
     item = Item("slide", f"slide:{path.stem}", str(path), (str(path),), "P1", details)
-    started = perf_counter()
-    rows = read_slide(item, context)
-    return rows.vectors[0].rows, perf_counter() - started
+    return _timed(lambda: read_slide(item, context).vectors[0].rows)
 
 
-def _own_rate(network: nn.Module, context: Context) -> float:
-    """Patches a second of the network alone, on normalised images on its device.
-
-    As many threads call it as when slides are encoded: on a busy machine fewer would get less of
-    the processor.
-    """
+def _network_alone(network: nn.Module, context: Context) -> Timed:
+    """The bare network, on normalised images that are on its device."""
     import torch
 
     from tumorbase.ingest.patches import READERS
@@ -126,26 +135,32 @@ def _own_rate(network: nn.Module, context: Context) -> float:
     encoder = build_encoder(context.encoders[0], context.runtime)
     side = json.loads(encoder.spec.preprocessing)["crop_px"]
     images = torch.randn(BATCH_SIZE[device.type], 3, side, side, device=device)
+    images = images.to(memory_format=torch.channels_last)  # faster, and so it is in ingest
+    network = network.to(device, memory_format=torch.channels_last)
     is_cuda = device.type == "cuda"
-    if is_cuda:
-        network = network.to(device, memory_format=torch.channels_last)
-        images = images.to(memory_format=torch.channels_last)
     has_bf16 = is_cuda and torch.cuda.is_bf16_supported()
-    started = perf_counter()
+    end = perf_counter() + OWN_SECONDS
 
-    def run(_: int) -> float:
-        """The rate of one thread."""
-        count = 0
+    def run(_: int) -> int:
+        """Patches of one thread."""
+        patches = 0
         with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=has_bf16):
-            while perf_counter() - started < OWN_SECONDS:
+            while perf_counter() < end:
                 network(images)
                 if is_cuda:
                     torch.cuda.synchronize()
-                count += len(images)
-        return count / (perf_counter() - started)
+                patches += len(images)
+        return patches
 
     with ThreadPoolExecutor(READERS) as pool:
-        return sum(pool.map(run, range(READERS)))
+        return _timed(lambda: sum(pool.map(run, range(READERS))))
+
+
+def _timed(encode: Callable[[], int]) -> Timed:
+    started, processor = perf_counter(), process_time()
+    patches = encode()
+    seconds = perf_counter() - started
+    return Timed(patches, patches / seconds, (process_time() - processor) / patches)
 
 
 if __name__ == "__main__":

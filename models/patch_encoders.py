@@ -16,7 +16,7 @@ from tumorbase.models.patch_tower import PatchPreprocessing, PatchTower
 from tumorbase.models.published import PUBLISHED, Weights
 from tumorbase.models.weights import find_weights
 
-BATCH_SIZE = {"cpu": 32, "cuda": 256}  # by device
+BATCH_SIZE = {"cpu": 8, "cuda": 256}  # by device; more only leave a processor's caches
 
 _PREPROCESSING = {
     "hipt-vit256": hipt.PREPROCESSING,
