@@ -14,7 +14,7 @@ from tumorbase.models.encoders import (
     build_encoder,
     default_encoder_names,
     encoder_level,
-    find_entry,
+    is_network,
 )
 from tumorbase.models.weights import UnusableWeights
 from tumorbase.store.errors import InvalidRequest, MissingWeights
@@ -49,8 +49,7 @@ def runtime_for(
         InvalidRequest: there is no such device, or it is not here.
     """
     folder = Path(weights) if weights else None
-    entries = map(find_entry, named)
-    if device == "auto" and not any(entry and entry.weights for entry in entries):
+    if device == "auto" and not any(map(is_network, named)):
         return Runtime(weights=folder)  # torch takes seconds, and nobody needs to know
     from tumorbase.models.inference import resolve_device
 
@@ -92,8 +91,7 @@ def chosen_encoder(context: Context, name: str) -> Encoder | None:
 
 def finds_nuclei(encoder: Encoder) -> TypeGuard[HoVerNetEncoder]:
     """Whether an encoder of nuclei looks for them in pixels; others are given their shapes."""
-    entry = find_entry(encoder.spec.name)
-    return encoder.spec.level == "nucleus" and entry is not None and bool(entry.weights)
+    return encoder.spec.level == "nucleus" and is_network(encoder.spec.name)
 
 
 @lru_cache(maxsize=16)

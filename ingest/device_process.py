@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tumorbase.ingest.worker import die_with_parent
-from tumorbase.models.encoders import Runtime, find_entry
+from tumorbase.models.encoders import Runtime, is_network
 from tumorbase.store.errors import WorkerDied
 
 _KEY_BYTES = 32
@@ -69,7 +69,7 @@ def networks_apart(names: Sequence[str], runtime: Runtime, workers: int) -> Iter
     """What workers are told of the networks among the encoders `names`: to run them in a process of
     their own where several workers would share a GPU, and else as `runtime` says.
     """
-    networks = [name for name in names if (entry := find_entry(name)) and entry.weights]
+    networks = list(filter(is_network, names))
     if runtime.device != "cuda" or workers == 1 or not networks:
         yield runtime
         return

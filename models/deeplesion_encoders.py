@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from tumorbase.models.body_part_slice import SLICE_PREPROCESSING, body_part_slice
 from tumorbase.models.deeplesion_patch import PATCH_PREPROCESSING, deeplesion_patch
-from tumorbase.models.encoders import EncoderSpec, Runtime, canonical
+from tumorbase.models.encoders import Runtime
 from tumorbase.models.lesanet import LesaNet
 from tumorbase.models.lesion_crop import LesionInVolume
-from tumorbase.models.network_encoder import NetworkEncoder, Prepare, load_published
+from tumorbase.models.network_encoder import NetworkEncoder, Prepare, load_published, network_spec
 from tumorbase.models.published import PUBLISHED
 from tumorbase.models.weights import find_weights
 
@@ -42,14 +42,7 @@ class LesionNetwork(NetworkEncoder):
         self._weights = PUBLISHED[name]
         found = find_weights(self._weights, runtime.weights)
         self._path = found.path
-        spec = EncoderSpec(
-            name=name,
-            version="1",
-            level=level,
-            dim=self._weights.dim,
-            weights_sha256=found.sha256,
-            preprocessing=canonical(preprocessing),
-        )
+        spec = network_spec(self._weights, found.sha256, level, preprocessing)
         super().__init__(spec, self._network, prepare, runtime, BATCH_SIZE[runtime.device])
 
     def _network(self) -> nn.Module:

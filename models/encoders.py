@@ -231,6 +231,12 @@ def find_entry(name: str) -> EncoderEntry | None:
     return ENCODERS.get(name)
 
 
+def is_network(name: str) -> bool:
+    """Whether an encoder is a listed network, which needs weights."""
+    entry = find_entry(name)
+    return entry is not None and bool(entry.weights)
+
+
 def is_known(name: str) -> bool:
     """Whether there is an encoder of this name, with or without its weights."""
     return find_entry(name) is not None or name in _plugged()

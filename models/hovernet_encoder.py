@@ -11,10 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tumorbase.models.encoders import EncoderSpec, Runtime, canonical
+from tumorbase.models.encoders import Runtime
 from tumorbase.models.hovernet import FEATURE_CHANNELS, MODES, HoVerNet
 from tumorbase.models.hovernet_tiling import prediction_map
-from tumorbase.models.network_encoder import NetworkEncoder, load_published
+from tumorbase.models.network_encoder import (
+    NetworkEncoder,
+    load_published,
+    network_spec,
+    unit_rows,
+)
 from tumorbase.models.published import PUBLISHED
 from tumorbase.models.weights import find_weights
 
@@ -74,23 +79,15 @@ class HoVerNetEncoder(NetworkEncoder):
         """
         weights = PUBLISHED[name]
         found = find_weights(weights, runtime.weights)
-        spec = EncoderSpec(
-            name=name,
-            version="1",
-            level="nucleus",
-            dim=FEATURE_CHANNELS,
-            weights_sha256=found.sha256,
-            preprocessing=canonical(
-                {
-                    "mpp": MPP,
-                    "cell_px": CELL_PX,
-                    "block_px": BLOCK_PX,
-                    "overlap_px": OVERLAP_PX,
-                    "span_blocks": SPAN_BLOCKS,
-                    **weights.config,
-                }
-            ),
-        )
+        preprocessing = {
+            "mpp": MPP,
+            "cell_px": CELL_PX,
+            "block_px": BLOCK_PX,
+            "overlap_px": OVERLAP_PX,
+            "span_blocks": SPAN_BLOCKS,
+            **weights.config,
+        }
+        spec = network_spec(weights, found.sha256, "nucleus", preprocessing)
         self.mode = MODES[weights.config["mode"]]
         self.types = TYPES[name]
         super().__init__(
@@ -146,8 +143,7 @@ class HoVerNetEncoder(NetworkEncoder):
         means = np.asarray(batch, dtype=np.float32)
         if means.shape != (len(batch), self.spec.dim):
             raise ValueError(f"expected (n, {self.spec.dim}) mean features, got {means.shape}")
-        lengths = np.linalg.norm(means, axis=1, keepdims=True)
-        return means / np.maximum(lengths, np.finfo(np.float32).tiny)
+        return unit_rows(means)
 
 
 class _Windows(nn.Module):

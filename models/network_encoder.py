@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from tumorbase.models.checkpoints import load_into, read_notes, read_state
-from tumorbase.models.encoders import EncoderSpec, Runtime
+from tumorbase.models.encoders import EncoderSpec, Runtime, canonical
 from tumorbase.models.inference import Inference
 from tumorbase.models.networks import build
 from tumorbase.models.published import Weights
@@ -59,9 +59,7 @@ class NetworkEncoder:
         """
         if len(batch) == 0:
             return np.empty((0, self.spec.dim), dtype=np.float32)
-        vectors = self.run(*self._prepare(batch))
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+        return unit_rows(self.run(*self._prepare(batch)))
 
     def run(self, *inputs: np.ndarray) -> np.ndarray:
         """The network's bare output of prepared inputs, float32 (batch, ...)."""
@@ -78,6 +76,33 @@ class NetworkEncoder:
                     self._load(), runtime.device, self._batch_size, runtime.is_compiled
                 )
             return self._inference
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Vectors, float32 (n, dim), made of length 1; one of zeros stays one."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+
+
+def network_spec(
+    weights: Weights, sha256: str, level: str, preprocessing: Mapping[str, Any]
+) -> EncoderSpec:
+    """The spec of the encoder that goes by the name of its weights.
+
+    Args:
+        weights: whose `dim` is the vectors'.
+        sha256: of the file.
+        level: of `encoders.LEVELS`.
+        preprocessing: every parameter that changes the output.
+    """
+    return EncoderSpec(
+        name=weights.name,
+        version="1",
+        level=level,
+        dim=weights.dim,
+        weights_sha256=sha256,
+        preprocessing=canonical(preprocessing),
+    )
 
 
 def load_published(weights: Weights, path: Path) -> nn.Module:

@@ -10,8 +10,8 @@ import numpy as np
 from torch import nn
 
 from tumorbase.models import hipt, resnet50_layer3
-from tumorbase.models.encoders import EncoderSpec, Runtime, canonical
-from tumorbase.models.network_encoder import NetworkEncoder, load_published
+from tumorbase.models.encoders import Runtime
+from tumorbase.models.network_encoder import NetworkEncoder, load_published, network_spec
 from tumorbase.models.patch_tower import PatchPreprocessing, PatchTower
 from tumorbase.models.published import PUBLISHED, Weights
 from tumorbase.models.weights import find_weights
@@ -36,14 +36,7 @@ class PatchEncoder(NetworkEncoder):
             ValueError: the weights are not found.
         """
         found = find_weights(weights, runtime.weights)
-        spec = EncoderSpec(
-            name=weights.name,
-            version="1",
-            level="patch",
-            dim=weights.dim,
-            weights_sha256=found.sha256,
-            preprocessing=canonical(asdict(preprocessing)),
-        )
+        spec = network_spec(weights, found.sha256, "patch", asdict(preprocessing))
         super().__init__(spec, self._tower, self._cut, runtime, BATCH_SIZE[runtime.device])
         self._weights = weights
         self._path = found.path

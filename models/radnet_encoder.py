@@ -9,8 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tumorbase.models.encoders import POOLED_SUFFIX, EncoderSpec, Runtime, canonical
-from tumorbase.models.network_encoder import NetworkEncoder, load_published
+from tumorbase.models.encoders import POOLED_SUFFIX, Runtime, canonical
+from tumorbase.models.network_encoder import (
+    NetworkEncoder,
+    load_published,
+    network_spec,
+    unit_rows,
+)
 from tumorbase.models.published import PUBLISHED
 from tumorbase.models.scan_preparation import (
     MAX_SLICES,
@@ -46,16 +51,12 @@ class RadNetEncoder:
         """
         weights = PUBLISHED[name]
         found = find_weights(weights, runtime.weights)
-        self.spec = EncoderSpec(
-            name=name,
-            version="1",
-            level="series",
-            dim=weights.dim,
-            weights_sha256=found.sha256,
-            preprocessing=canonical(
-                {"side_px": SIDE_PX, "max_slices": MAX_SLICES, "window_hu": SOFT_TISSUE_HU}
-            ),
-        )
+        preprocessing = {
+            "side_px": SIDE_PX,
+            "max_slices": MAX_SLICES,
+            "window_hu": SOFT_TISSUE_HU,
+        }
+        self.spec = network_spec(weights, found.sha256, "series", preprocessing)
         self.case_spec = replace(
             self.spec,
             name=f"{name}{POOLED_SUFFIX}",
@@ -81,7 +82,7 @@ class RadNetEncoder:
             ValueError: as `prepare_case`.
         """
         tokens = self.run(*_case_input(samples))[0]  # (1 + scans, dim)
-        vectors = tokens / np.linalg.norm(tokens, axis=1, keepdims=True)
+        vectors = unit_rows(tokens)
         return vectors[1:], vectors[:1]
 
     def run(self, *inputs: np.ndarray) -> np.ndarray:

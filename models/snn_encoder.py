@@ -10,9 +10,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from tumorbase.models.checkpoints import read_notes, read_state
-from tumorbase.models.encoders import EncoderSpec, Runtime, canonical
+from tumorbase.models.encoders import Runtime
 from tumorbase.models.genomic_profile import GenomicProfile
-from tumorbase.models.network_encoder import NetworkEncoder, load_published
+from tumorbase.models.network_encoder import NetworkEncoder, load_published, network_spec
 from tumorbase.models.published import PUBLISHED
 from tumorbase.models.snn import SNN
 from tumorbase.models.weights import find_weights
@@ -41,14 +41,8 @@ class SnnEncoder(NetworkEncoder):
         found = find_weights(weights, runtime.weights)
         self._columns = _columns(found.path)
         self._mean, self._deviation = _statistics(found.path, len(self._columns))
-        spec = EncoderSpec(
-            name=name,
-            version="1",
-            level="profile",
-            dim=weights.dim,
-            weights_sha256=found.sha256,
-            preprocessing=canonical({"standardised": "by the file", "missing": "mean"}),
-        )
+        preprocessing = {"standardised": "by the file", "missing": "mean"}
+        spec = network_spec(weights, found.sha256, "profile", preprocessing)
         super().__init__(
             spec,
             lambda: _Features(cast(SNN, load_published(weights, found.path))),
