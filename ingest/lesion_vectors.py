@@ -44,23 +44,33 @@ def encode_lesions(
     Returns:
         The vectors, and {"resample": seconds of cutting, "encode": seconds of encoding}.
     """
-    started = perf_counter()
-    body = body_box(volume, modality)
-    crops = [cut(volume, lesion, body, modality) for lesion in lesions]
-    cut_at = perf_counter()
+    began, seconds = perf_counter(), {"resample": 0.0}
     ids = {"lesion_id": rows["lesion_id"], "patient_id": rows["patient_id"]}
+    inputs: dict[type, Sequence[Any]] = {}
     staged = []
-    inputs: dict[type, Sequence[Any]] = {LesionCrop: crops, LesionMeasure: _measures(rows)}
-    if modality == "CT":  # the networks read HU
-        inputs[LesionInVolume] = [in_volume(volume, lesion) for lesion in lesions]
     for encoder in _encoders(context, modality):
         kind = input_kind(encoder)
         if kind not in inputs:
-            continue
+            started = perf_counter()
+            inputs[kind] = _inputs(kind, volume, lesions, rows, modality)
+            seconds["resample"] += perf_counter() - started
         vectors = encoder.encode(inputs[kind])
         batch = vector_batch(encoder.spec, ids, vectors)
         staged.append(stage(context, encoder.spec, [batch]))
-    return staged, {"resample": cut_at - started, "encode": perf_counter() - cut_at}
+    seconds["encode"] = perf_counter() - began - seconds["resample"]
+    return staged, seconds
+
+
+def _inputs(
+    kind: type, volume: Volume, lesions: Sequence[MaskLesion], rows: pa.Table, modality: str
+) -> Sequence[Any]:
+    """The lesions as encoders of a kind of input take them."""
+    if kind is LesionMeasure:
+        return _measures(rows)
+    if kind is LesionInVolume:
+        return [in_volume(volume, lesion) for lesion in lesions]
+    body = body_box(volume, modality)
+    return [cut(volume, lesion, body, modality) for lesion in lesions]
 
 
 def _encoders(context: Context, modality: str) -> list[Encoder]:
@@ -68,7 +78,10 @@ def _encoders(context: Context, modality: str) -> list[Encoder]:
     others = {name for name in RADIOMICS.values() if name != RADIOMICS[modality]}
     others.add("radiomics-2d")  # of key slices
     of_lesions = [e for e in encoders_of(context, "lesion") if e.spec.name not in others]
-    return [*of_lesions, *encoders_of(context, "body_part")]
+    encoders = [*of_lesions, *encoders_of(context, "body_part")]
+    if modality == "CT":
+        return encoders
+    return [e for e in encoders if input_kind(e) is not LesionInVolume]  # these networks read HU
 
 
 def body_box(volume: Volume, modality: str) -> tuple[np.ndarray, np.ndarray]:

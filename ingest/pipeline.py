@@ -133,8 +133,9 @@ def _ingest(
     workers = options.workers or os.cpu_count() or 1
     try:
         planned, context = plan(paths, options.source, run.context)
-        series = store.view().table("series")
-        planned = refuse_partial_cases(planned, series, run.stored_id)
+        if any(item.kind == "case" for item in planned.items):
+            series = store.view().table("series")
+            planned = refuse_partial_cases(planned, series, run.stored_id)
         run.quarantine(planned.rejected)
         with networks_apart(context.encoders, context.runtime, workers) as runtime:
             run.context = replace(_know_stored_patients(store, context), runtime=runtime)

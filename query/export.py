@@ -106,9 +106,8 @@ def _slide_parts(
     slides = view.sql(f"SELECT slide_id FROM slide WHERE {KNOWN}", as_of=as_of)["slide_id"]
     known = slides.combine_chunks()
     schema = view.vector_schema(encoder)
-    if (
-        encoder.level == "nucleus" and encoder.feature_names
-    ):  # of its shape, which the row has already
+    # The row has its shape already.
+    if encoder.level == "nucleus" and encoder.feature_names:
         schema = schema.remove(schema.get_field_index("vector"))
     names = ["embedding" if name == "vector" else name for name in schema.names]
 
