@@ -189,7 +189,7 @@ def _end_to_end(path: Path, context: Context, encoder: Encoder) -> tuple[int, fl
     seconds_spent = {"read": 0.0, "encode": 0.0}
     started = perf_counter()
     with open_slide(str(path), None) as slide:
-        grid = patch_grid(slide, context.patch_mpp, context.patch_px)
+        grid = patch_grid(slide, context.patches)
         tissue = look_for_tissue(slide)
         staged = stage_patches(slide, grid, tissue, encoder, ids, context, seconds_spent)
     return staged[0].rows, perf_counter() - started
@@ -207,7 +207,7 @@ def _in_memory(path: Path, context: Context) -> list[np.ndarray]:
     from tumorbase.ingest.slide_tissue import look_for_tissue
 
     with open_slide(str(path), None) as slide:
-        grid = patch_grid(slide, context.patch_mpp, context.patch_px)
+        grid = patch_grid(slide, context.patches)
         tissue = look_for_tissue(slide)
         chosen = chosen_patches(grid, tissue_fractions(grid, tissue.mask, tissue.step_px))
         blocks = encode_patches(slide, grid, chosen, lambda pixels: pixels)

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import numpy as np
 
 from tumorbase.ingest.item import Context
 from tumorbase.models.encoders import (
     Encoder,
+    EncoderSpec,
     Runtime,
     build_encoder,
     default_encoder_names,
     encoder_level,
     is_network,
 )
+from tumorbase.models.patch_geometry import PatchGeometry
 from tumorbase.models.weights import UnusableWeights
 from tumorbase.store.errors import InvalidRequest, MissingWeights
 
 if TYPE_CHECKING:
     from tumorbase.models.hovernet_encoder import HoVerNetEncoder
+
+PATCHES = PatchGeometry()
 
 # Modality -> its radiomics; whichever of them is named stands for that of the volume's modality.
 RADIOMICS = {"CT": "radiomics", "MR": "radiomics-mr", "PT": "radiomics-pt"}
@@ -59,15 +66,17 @@ def runtime_for(
         raise InvalidRequest(str(error)) from error
 
 
-def encoder_ids(encoders: Sequence[str], runtime: Runtime) -> dict[str, str]:
-    """Name to id of a run's encoders.
+def encoder_ids(
+    encoders: Sequence[str], runtime: Runtime, patches: PatchGeometry
+) -> dict[str, str]:
+    """Name to id of a run's encoders; `patches` are what those of patches are given.
 
     Raises:
         MissingWeights: one is a network, and its weights are not found.
         InvalidRequest: one cannot be built.
     """
     try:
-        return {name: build_encoder(name, runtime).spec.encoder_id for name in encoders}
+        return {name: bound_encoder(name, runtime, patches).spec.encoder_id for name in encoders}
     except UnusableWeights as error:
         raise MissingWeights(str(error)) from error
     except ValueError as error:
@@ -80,7 +89,7 @@ def encoders_of(context: Context, level: str) -> tuple[Encoder, ...]:
     Raises:
         UnusableWeights: the weights of one are not found, or are others than when the run began.
     """
-    return _built(context.encoders, level, context.runtime, context.encoder_ids)
+    return _built(context.encoders, level, context.runtime, context.patches, context.encoder_ids)
 
 
 def chosen_encoder(context: Context, name: str) -> Encoder | None:
@@ -96,10 +105,40 @@ def finds_nuclei(encoder: Encoder) -> TypeGuard[HoVerNetEncoder]:
 
 @lru_cache(maxsize=16)
 def _built(
-    names: tuple[str, ...], level: str, runtime: Runtime, ids: tuple[str, ...]
+    names: tuple[str, ...],
+    level: str,
+    runtime: Runtime,
+    patches: PatchGeometry,
+    ids: tuple[str, ...],
 ) -> tuple[Encoder, ...]:
-    built = tuple(build_encoder(name, runtime) for name in names if encoder_level(name) == level)
+    built = tuple(
+        bound_encoder(name, runtime, patches) for name in names if encoder_level(name) == level
+    )
     changed = [e.spec.name for e in built if ids and e.spec.encoder_id not in ids]
     if changed:
         raise UnusableWeights(f"weights of {changed[0]} changed while they were in use")
     return built
+
+
+def bound_encoder(
+    name: str, runtime: Runtime | None = None, patches: PatchGeometry = PATCHES
+) -> Encoder:
+    """The encoder called `name`; one of patches is bound to how these are cut.
+
+    Raises:
+        ValueError: as `build_encoder`.
+    """
+    encoder = build_encoder(name, runtime)
+    is_of_patches = encoder.spec.level == "patch"
+    return _OfPatches(encoder, patches.bind(encoder.spec)) if is_of_patches else encoder
+
+
+@dataclass
+class _OfPatches:
+    """An encoder of patches whose vectors are bound to how these are cut."""
+
+    encoder: Encoder
+    spec: EncoderSpec
+
+    def encode(self, batch: Sequence[Any]) -> np.ndarray:
+        return self.encoder.encode(batch)

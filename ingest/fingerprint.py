@@ -11,6 +11,15 @@ import pyarrow as pa
 from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.store.errors import BadInput
 
+_OF_SCANS = ("min_lesion_mm3", "keep_identity")
+# Kind of an item -> what else its reader is told that changes its rows.
+_SETTINGS: dict[str, tuple[str, ...]] = {
+    "ct_nifti": _OF_SCANS,
+    "dicom_series": _OF_SCANS,
+    "slide": ("mpp",),
+    "nuclei": ("mpp",),
+}
+
 
 def fingerprint_item(item: Item, context: Context, pseudonym_key: bytes | None) -> str:
     """SHA-256 over the bytes of the item's files and every setting that changes what they become,
@@ -25,8 +34,7 @@ def fingerprint_item(item: Item, context: Context, pseudonym_key: bytes | None) 
         item.key,
         item.patient_id,
         dict(item.details),
-        [context.mpp, context.patch_mpp, context.patch_px, context.min_lesion_mm3],
-        context.keep_identity,
+        [getattr(context, name) for name in _SETTINGS.get(item.kind, ())],
         hashlib.sha256(pseudonym_key).hexdigest() if pseudonym_key else None,
     ]
     told = json.dumps(settings, sort_keys=True, default=str)

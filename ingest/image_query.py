@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,51 @@ from tumorbase.models.encoders import (
     default_encoder_names,
     encoder_level,
 )
+from tumorbase.models.patch_geometry import PatchGeometry
 from tumorbase.models.weights import UnusableWeights
 from tumorbase.store.errors import BadInput, InvalidRequest, MissingWeights
 
-_SLIDE_LEVELS = ("patch", "nucleus", "slide")
+_LEVELS = ("lesion", "patch", "nucleus", "slide")
 # Ingest encodes a lesion both by its pixels and by its measurements; a picture asks by its pixels.
 _LAST_CHOICE = "measurement"
+
+
+@dataclass(frozen=True)
+class ImageQuestion:
+    """What a file shows at a level.
+
+    A lesion is the largest one of `mask` in the NIfTI volume `image`; a patch or nucleus is the one
+    nearest to the centre of the slide or tile `image`; a slide is all of it. Without `encoder`, a
+    name, the built-in one of the level answers; `patches` are what one of patches is given. `mpp`
+    is of slides and tiles that state none.
+
+    Raises:
+        InvalidRequest: an image cannot ask at this level, a lesion comes without its mask, or `mpp`
+            is not in (0, 1000).
+    """
+
+    image: Path
+    level: str
+    encoder: str = ""
+    mask: Path | None = None
+    mpp: float | None = None
+    patches: PatchGeometry = field(default_factory=PatchGeometry)
+
+    def __post_init__(self) -> None:
+        if self.level not in _LEVELS:
+            raise InvalidRequest(
+                f"an image can ask for a lesion, patch, nucleus or slide, got {self.level!r}"
+            )
+        if self.level == "lesion" and self.mask is None:
+            raise InvalidRequest("a lesion is asked for by an image and its mask, got no mask")
+        if self.mpp is not None and not 0 < self.mpp < 1000:
+            raise InvalidRequest(f"mpp must be in (0, 1000) micrometres per pixel, got {self.mpp}")
+
+    def as_stored(self, encoder: str, preprocessing: str) -> ImageQuestion:
+        """The question to vectors of this encoder with this preprocessing, as a store has them."""
+        if encoder_level(encoder.removesuffix(POOLED_SUFFIX)) != "patch":
+            return replace(self, encoder=encoder)
+        return replace(self, encoder=encoder, patches=PatchGeometry.of(preprocessing))
 
 
 @dataclass(frozen=True)
@@ -35,39 +74,25 @@ class EncodedImage:
     vector: np.ndarray
 
 
-def encode_image(
-    image: Path,
-    level: str,
-    encoder: str,
-    mpp: float | None,
-    mask: Path | None,
-    runtime: Runtime | None = None,
-) -> EncodedImage:
-    """The vector of what a file shows at a level.
-
-    A lesion is the largest one of `mask` in the NIfTI volume `image`; a patch or nucleus is the one
-    nearest to the centre of the slide or tile `image`; a slide is all of it.
-
-    Args:
-        image: NIfTI for lesions, else any slide or tile.
-        level: lesion, patch, nucleus or slide.
-        encoder: name of the encoder; empty for the built-in one of the level.
-        mpp: micrometres per pixel, for slides and tiles that state none.
-        mask: NIfTI on the grid of `image`, for lesions.
-        runtime: of an encoder that is a network.
+def encode_image(asked: ImageQuestion, runtime: Runtime | None = None) -> EncodedImage:
+    """The vector of what a file shows; `runtime` is of an encoder that is a network.
 
     Raises:
         BadInput: the file cannot be read, or shows nothing of the level.
-        InvalidRequest: an image cannot ask at this level, a lesion comes without its mask, or `mpp`
-            is not in (0, 1000).
+        InvalidRequest: the encoder is of another level.
         MissingWeights: the encoder is a network, and its weights are not found.
     """
-    if mpp is not None and not 0 < mpp < 1000:
-        raise InvalidRequest(f"mpp must be in (0, 1000) micrometres per pixel, got {mpp}")
-    item = _item(image, level, mask)
+    image, level = asked.image, asked.level
+    item = _item(asked)
     with tempfile.TemporaryDirectory() as staging:
-        context = Context(Path(staging), _asked(level, encoder), runtime or Runtime(), mpp)
-        ids = encoder_ids(context.encoders, context.runtime)
+        context = Context(
+            Path(staging),
+            _asked(level, asked.encoder),
+            runtime or Runtime(),
+            asked.mpp,
+            asked.patches,
+        )
+        ids = encoder_ids(context.encoders, context.runtime, context.patches)
         context = replace(context, encoder_ids=tuple(ids.values()))
         try:
             rows = reader_of(item.kind)(item, context)
@@ -94,16 +119,12 @@ def _asked(level: str, encoder: str) -> tuple[str, ...]:
     return (name,)
 
 
-def _item(image: Path, level: str, mask: Path | None) -> Item:
-    if level == "lesion":
-        if mask is None:
-            raise InvalidRequest("a lesion is asked for by an image and its mask, got no mask")
-        details = {"study_id": "query", "masks": {"primary": str(mask)}, "modality": "CT"}
-        return Item("ct_nifti", "series:query", str(image), (str(image),), "query", details)
-    if level in _SLIDE_LEVELS:
-        details = {"slide_id": "query"}
-        return Item("slide", "slide:query", str(image), (str(image),), "query", details)
-    raise InvalidRequest(f"an image can ask for a lesion, patch, nucleus or slide, got {level!r}")
+def _item(asked: ImageQuestion) -> Item:
+    path = str(asked.image)
+    if asked.level == "lesion":
+        details = {"study_id": "query", "masks": {"primary": str(asked.mask)}, "modality": "CT"}
+        return Item("ct_nifti", "series:query", path, (path,), "query", details)
+    return Item("slide", "slide:query", path, (path,), "query", {"slide_id": "query"})
 
 
 def _of_level(rows: ItemRows, level: str, image: Path) -> VectorRows:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from tumorbase.models.encoders import EncoderSpec, Runtime, default_encoder_names
+from tumorbase.models.patch_geometry import PatchGeometry
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,7 @@ class Context:
     )
     runtime: Runtime = field(default_factory=Runtime)  # of those that are networks
     mpp: float | None = None  # for slides and tiles that state none
-    patch_mpp: float = 0.5
-    patch_px: int = 256
+    patches: PatchGeometry = field(default_factory=PatchGeometry)
     min_lesion_mm3: float = 10.0
     known_patients: frozenset[str] | None = None
     keep_identity: bool = False  # DICOM identifying attributes, kept only when asked for

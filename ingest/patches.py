@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from tumorbase.ingest.slide_source import SlideSource, best_level, read_scaled
+from tumorbase.models.patch_geometry import PatchGeometry
 
 MIN_TISSUE_FRACTION = 0.2
 SAME_MPP = 0.05  # a nominal 0.5 is 0.4990 or 0.5040 by scanner: taken as it is, without resampling
@@ -51,31 +52,29 @@ class EncodedPatches:
     encode_seconds: float
 
 
-def patch_grid(slide: SlideSource, patch_mpp: float, patch_px: int) -> PatchGrid:
-    """The grid of patches of `patch_px` at `patch_mpp`.
+def patch_grid(slide: SlideSource, patches: PatchGeometry) -> PatchGrid:
+    """The grid of patches of a slide.
 
-    A slide within 5 % of `patch_mpp` is read as it is; a coarser one is never enlarged: its patches
-    are at its own mpp. Both say so in `mpp`.
+    A slide within 5 % of `patches.mpp` is read as it is; a coarser one is never enlarged: its
+    patches are at its own mpp. Both say so in `mpp`.
     """
-    if slide.mpp >= patch_mpp / (1.0 + SAME_MPP):
-        side = patch_px
-    else:
-        side = _whole_side(slide, patch_mpp, patch_px)
-    mpp = slide.mpp * side / patch_px
-    level = best_level(slide, side / patch_px)
+    is_fine = slide.mpp < patches.mpp / (1.0 + SAME_MPP)
+    side = _whole_side(slide, patches) if is_fine else patches.side_px
+    mpp = slide.mpp * side / patches.side_px
+    level = best_level(slide, side / patches.side_px)
     columns, rows = max(1, slide.width_px // side), max(1, slide.height_px // side)
     block = max(1, int(BLOCK_PX * slide.downsamples[level] / side))
     is_whole_slide = slide.width_px < side and slide.height_px < side
-    return PatchGrid(side, patch_px, mpp, level, columns, rows, block, is_whole_slide)
+    return PatchGrid(side, patches.side_px, mpp, level, columns, rows, block, is_whole_slide)
 
 
-def _whole_side(slide: SlideSource, patch_mpp: float, patch_px: int) -> int:
+def _whole_side(slide: SlideSource, patches: PatchGeometry) -> int:
     """A patch's side in level-0 pixels; whole pixels of a level that has about this mpp."""
-    downsample = patch_mpp / slide.mpp
+    downsample = patches.mpp / slide.mpp
     for level_downsample in slide.downsamples:
         if abs(level_downsample / downsample - 1.0) <= SAME_MPP:
-            return round(patch_px * level_downsample)
-    return round(patch_px * downsample)
+            return round(patches.side_px * level_downsample)
+    return round(patches.side_px * downsample)
 
 
 def tissue_fractions(grid: PatchGrid, mask: np.ndarray, mask_step_px: int) -> np.ndarray:

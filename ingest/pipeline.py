@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -29,6 +29,7 @@ from tumorbase.models.encoders import (
     encoder_names,
     is_known,
 )
+from tumorbase.models.patch_geometry import PatchGeometry
 from tumorbase.store.commit import FURTHER_ENCODINGS, CommitContent, StagedVectors
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import BadInput, InvalidRequest
@@ -75,6 +76,8 @@ class IngestSummary:
 
     An input is `committed` if it is new, or if it or an encoder changed. `timings` are seconds
     summed over inputs: read, resample, encode, commit, and for HoVer-Net network and nuclei.
+    `outdated` counts, by encoder id, inputs that changed and whose vectors by an encoder that the
+    run did not use went with what they were before.
     """
 
     run_id: str
@@ -84,6 +87,7 @@ class IngestSummary:
     seconds: float
     timings: dict[str, float] = field(default_factory=dict)
     committed: int = 0
+    outdated: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,15 +166,15 @@ class _Run:
         runtime = runtime_for(
             options.encoders, options.device, options.weights, options.is_compiled
         )
-        self._encoder_ids = encoder_ids(encoders, runtime)
+        patches = PatchGeometry(options.patch_mpp, options.patch_px)
+        self._encoder_ids = encoder_ids(encoders, runtime, patches)
         self.context = Context(
             staging=store.staging(self.run_id),
             encoders=encoders,
             runtime=runtime,
             encoder_ids=tuple(self._encoder_ids.values()),
             mpp=options.mpp,
-            patch_mpp=options.patch_mpp,
-            patch_px=options.patch_px,
+            patches=patches,
             min_lesion_mm3=options.min_lesion_mm3,
             keep_identity=options.keep_identity,
         )
@@ -183,6 +187,7 @@ class _Run:
         self._timings: defaultdict[str, float] = defaultdict(float)
         self._unchanged = 0
         self._committed = 0
+        self._outdated_vectors: Counter[str] = Counter()
         self._ready: list[tuple[Item, CommitContent]] = []
         self._ready_seconds = 0.0
         self._done = 0
@@ -252,6 +257,7 @@ class _Run:
                 self._refuse(error, item, progress)
                 _unlink(vectors.path for vectors in rows.vectors)
                 return
+            self._outdated_vectors.update(self._lost(key, names))
         else:
             rows = _vectors_of(names, rows)
             key = further_key(key, map(self._encoder_ids.__getitem__, names))
@@ -274,6 +280,12 @@ class _Run:
             return None
         wanted = self._wanted(item)
         return tuple(n for n in wanted if self._encoder_ids[n] not in known.encoder_ids)
+
+    def _lost(self, key: str, encoders: Sequence[str]) -> frozenset[str]:
+        """Ids of encoders that saw what is in the store of a changed item, but for these."""
+        known = self._known.get(key)
+        seen = known.encoder_ids if known else frozenset[str]()
+        return seen.difference(map(self._encoder_ids.__getitem__, encoders))
 
     def _content(
         self, item: Item, key: str, content: str, encoders: Sequence[str], rows: ItemRows
@@ -319,6 +331,7 @@ class _Run:
             seconds=time.perf_counter() - self._clock,
             timings={name: round(seconds, 4) for name, seconds in self._timings.items()},
             committed=self._committed,
+            outdated=dict(sorted(self._outdated_vectors.items())),
         )
         key = self.options.pseudonym_key
         refused = [

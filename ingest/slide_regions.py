@@ -19,6 +19,7 @@ from tumorbase.ingest.patches import (
 from tumorbase.ingest.slide_source import SlideSource
 from tumorbase.ingest.slide_tissue import Tissue
 from tumorbase.ingest.staging import stage, vector_batch
+from tumorbase.models.patch_geometry import PatchGeometry
 from tumorbase.models.slide_region import MPP, PATCH_PX, PATCHES_A_SIDE, SlideRegion
 
 Place = tuple[slice, slice]  # columns and rows of the grid of patches
@@ -38,7 +39,7 @@ def stage_slide_vectors(
     encoders = encoders_of(context, "slide")
     if not encoders:
         return []
-    grid = patch_grid(slide, MPP, PATCH_PX)
+    grid = patch_grid(slide, PatchGeometry(MPP, PATCH_PX))
     chosen = chosen_patches(grid, tissue_fractions(grid, tissue.mask, tissue.step_px))
     if not chosen.any():
         return []

@@ -38,8 +38,8 @@ def read_slide(item: Item, context: Context) -> ItemRows:
     fine enough (0.6 um a pixel). If a file of nuclei is imported with it, only networks look for
     them.
 
-    Patches are `context.patch_px` at `context.patch_mpp`; those of a coarser slide are at its own
-    mpp. A slide without tissue has its row, no patch and no vector.
+    Patches are as `context.patches` says; those of a coarser slide are at its own mpp. A slide
+    without tissue has its row, no patch and no vector.
 
     Raises:
         BadInput: as `open_slide`; pixels that cannot be read; the patient is not known.
@@ -53,7 +53,7 @@ def read_slide(item: Item, context: Context) -> ItemRows:
         tissue = look_for_tissue(slide)
         seconds = defaultdict(float, read=perf_counter() - started)
         rows.tables = _tables(slide, tissue, ids)
-        grid = patch_grid(slide, context.patch_mpp, context.patch_px)
+        grid = patch_grid(slide, context.patches)
         for encoder in encoders_of(context, "patch"):
             rows.vectors += stage_patches(slide, grid, tissue, encoder, ids, context, seconds)
         rows.vectors += stage_slide_vectors(slide, tissue, ids, context, seconds)

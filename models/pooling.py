@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -57,7 +58,7 @@ def slide_spec(patch_spec: EncoderSpec) -> EncoderSpec:
         level="slide",
         dim=len(STATISTICS) * patch_spec.dim,
         preprocessing=canonical(
-            {"patch_encoder": patch_spec.encoder_id, "pooling": list(STATISTICS)}
+            {"patches": json.loads(patch_spec.preprocessing), "pooling": list(STATISTICS)}
         ),
         feature_names=tuple(f"{name}_{how}" for how in STATISTICS for name in names),
     )

@@ -109,7 +109,9 @@ def _encoders(view: View, level: str, name: str) -> list[StoredEncoder]:
     with the most vectors; never none.
     """
     newest_first = reversed(view.encoders(level))
-    encoders = sorted(newest_first, key=lambda e: (_preference(e), e.name, -view.vector_rows(e)))
+    encoders = sorted(
+        newest_first, key=lambda e: (preference(e.name), e.name, -view.vector_rows(e))
+    )
     named = [e for e in encoders if name in ("", e.name, e.encoder_id)]
     if named:
         return named
@@ -121,9 +123,10 @@ def _encoders(view: View, level: str, name: str) -> list[StoredEncoder]:
     raise NotFound(f"{level} encoder", name)
 
 
-def _preference(encoder: StoredEncoder) -> int:
+def preference(encoder: str) -> int:
+    """The place of an encoder among those that answer when none is named, the first lowest."""
     # A published network was asked for by name when it was ingested, so it goes first.
-    return PREFERENCE.index(encoder.name) if encoder.name in PREFERENCE else -1
+    return PREFERENCE.index(encoder) if encoder in PREFERENCE else -1
 
 
 def _check(question: SimilarQuestion) -> None:

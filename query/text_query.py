@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 
 from tumorbase.models.encoders import Runtime, TextEncoder, build_encoder, find_entry
+from tumorbase.models.patch_geometry import PatchGeometry
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import InvalidRequest, MissingWeights
 
@@ -52,9 +53,10 @@ def embed_text(encoder: StoredEncoder, text: str, weights: Path | None) -> np.nd
 @lru_cache(maxsize=2)
 def _text_encoder(encoder: StoredEncoder, weights: Path | None) -> TextEncoder:
     built = cast(TextEncoder, build_encoder(encoder.name, Runtime(weights=weights)))
-    if built.spec.encoder_id != encoder.encoder_id:
+    found = PatchGeometry.of(encoder.preprocessing).bind(built.spec).encoder_id
+    if found != encoder.encoder_id:
         raise ValueError(
-            f"the weights of {encoder.name} found here make it {built.spec.encoder_id}, and the "
+            f"the weights of {encoder.name} found here make it {found}, and the "
             f"vectors in the store are by {encoder.encoder_id}"
         )
     return built

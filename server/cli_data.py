@@ -180,6 +180,11 @@ def _print_summary(summary: IngestSummary) -> None:
         print_table(["added", "count"], sorted(added.items()))
     if summary.quarantined:
         print_table(["quarantined", "reason"], [[q.path, q.reason] for q in summary.quarantined])
+    for encoder, count in summary.outdated.items():
+        print_note(
+            f"{count} inputs changed: their vectors by {encoder} were of what they were before and "
+            "are gone; ingest with that --encoder makes them anew"
+        )
     print_note(
         f"{summary.committed} inputs committed, {summary.unchanged} unchanged, "
         f"{len(summary.quarantined)} quarantined, in {summary.seconds:.1f} s"

@@ -14,7 +14,6 @@ from tumorbase.server.output import print_json, print_note, print_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tumorbase.models.encoders import Runtime
     from tumorbase.query.answers import Hit, PatientTracks, Receipt, SimilarQuestion
     from tumorbase.server.client import Client
     from tumorbase.server.local import LocalClient
@@ -85,8 +84,11 @@ def similar(
             commit=commit_of(client, snapshot),
         )
         if image:
-            runtime = _runtime(encoder, device, weights_folder)
-            question = _by_image(question, image, mask, mpp, runtime)
+            from tumorbase.ingest.image_query import ImageQuestion
+            from tumorbase.server.image_question import by_image
+
+            asked = ImageQuestion(image, level, mask=mask, mpp=mpp)
+            question = by_image(client, question, asked, device, weights_folder)
         if vector:
             question = _by_vector(question, vector)
         found = client.similar(question)
@@ -248,34 +250,6 @@ def commit_of(client: Client | LocalClient, snapshot: str) -> int:
 
         raise NotFound("snapshot", snapshot)
     return named[snapshot]
-
-
-def _runtime(encoder: str, device: str, weights_folder: Path | None) -> Runtime:
-    from tumorbase.ingest.chosen_encoders import runtime_for
-
-    folder = str(weights_folder) if weights_folder else None
-    return runtime_for([encoder] if encoder else [], device, folder)
-
-
-def _by_image(
-    question: SimilarQuestion,
-    image: Path,
-    mask: Path | None,
-    mpp: float | None,
-    runtime: Runtime,
-) -> SimilarQuestion:
-    from dataclasses import replace
-
-    from tumorbase.ingest.image_query import encode_image
-    from tumorbase.models.encoders import POOLED_SUFFIX, encoder_names, is_known
-    from tumorbase.store.errors import InvalidRequest
-
-    if question.encoder and not is_known(question.encoder.removesuffix(POOLED_SUFFIX)):
-        known = ", ".join(encoder_names())
-        raise InvalidRequest(f"an image is encoded by one of {known}, got {question.encoder!r}")
-    encoded = encode_image(image, question.level, question.encoder, mpp, mask, runtime)
-    vector = tuple(encoded.vector.tolist())
-    return replace(question, vector=vector, encoder=encoded.encoder_id)
 
 
 def _by_vector(question: SimilarQuestion, file: Path) -> SimilarQuestion:

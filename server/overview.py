@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tumorbase.ingest.chosen_encoders import bound_encoder
 from tumorbase.models.encoders import (
     FAMILIES,
     POOLED_SUFFIX,
     EncoderSpec,
-    build_encoder,
     encoder_names,
     find_entry,
     is_installed,
@@ -34,6 +34,7 @@ class EncoderOverview:
     vectors: int
     weights: str = ""  # of a network: "found" or "missing"
     licence: str = ""  # of these weights
+    preprocessing: str = ""  # every parameter that changes the output, JSON
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,9 @@ def _installed(name: str) -> EncoderOverview:
         return EncoderOverview(f"{name}MODEL", family.level, "", "", 0, "", False, True, 0)
     entry = find_entry(name)
     if entry is None or not entry.weights:
-        return _overview(build_encoder(name).spec, True, 0)
+        return _overview(bound_encoder(name).spec, True, 0)
     try:
-        return _overview(build_encoder(name).spec, True, 0)
+        return _overview(bound_encoder(name).spec, True, 0)
     except ValueError:  # what is missing is said by `weights path` and by ingest
         dim = entry.dim or PUBLISHED[entry.weights[0]].dim
         return EncoderOverview(name, entry.level, "", "", dim, "", False, True, 0, *_weights(name))
@@ -122,6 +123,7 @@ def _overview(
         is_installed,
         vectors,
         *(_weights(encoder.name) if tells_weights else ("", "")),
+        preprocessing=encoder.preprocessing,
     )
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from golden import fill, save_weights
 from tumorbase.ingest import hovernet_nuclei, window_blocks
 from tumorbase.ingest.hovernet_nuclei import hovernet_batches
-from tumorbase.ingest.image_query import encode_image
+from tumorbase.ingest.image_query import ImageQuestion, encode_image
 from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.ingest.nuclei import plan_nuclei, read_nuclei
 from tumorbase.ingest.pipeline import IngestOptions, ingest
@@ -275,9 +275,8 @@ def test_ingest_adds_the_nuclei_of_a_network_once(
         assert (encoder.name, encoder.dim) == ("hovernet-pannuke", 64)
         again = ingest(store, [folder], options)
         assert (again.unchanged, again.committed) == (1, 0)
-    asked = encode_image(
-        folder / "P1.png", "nucleus", "hovernet-pannuke", 0.25, None, Runtime(weights=weights)
-    )
+    question = ImageQuestion(folder / "P1.png", "nucleus", "hovernet-pannuke", mpp=0.25)
+    asked = encode_image(question, Runtime(weights=weights))
     assert asked.encoder_id == encoder.encoder_id
     assert np.linalg.norm(asked.vector) == pytest.approx(1.0)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tumorbase.ingest.image_query import encode_image
+from tumorbase.ingest.image_query import ImageQuestion, encode_image
 from tumorbase.ingest.pipeline import IngestOptions, ingest
 from tumorbase.query.answers import SimilarQuestion
 from tumorbase.query.similar import similar
@@ -28,9 +28,8 @@ def store(shared: Path, tmp_path_factory: pytest.TempPathFactory):
 
 def test_a_ct_with_its_mask_finds_its_own_lesion(store, shared):
     folder = shared / "data/ct/sts/STS_019"
-    encoded = encode_image(
-        folder / "CT_image.nii.gz", "lesion", "", None, folder / "CT_mask.nii.gz"
-    )
+    asked = ImageQuestion(folder / "CT_image.nii.gz", "lesion", mask=folder / "CT_mask.nii.gz")
+    encoded = encode_image(asked)
     question = SimilarQuestion(
         "lesion", vector=tuple(encoded.vector.tolist()), encoder=encoded.encoder_id
     )
@@ -42,15 +41,28 @@ def test_a_ct_with_its_mask_finds_its_own_lesion(store, shared):
 @pytest.mark.parametrize("level", ["patch", "nucleus", "slide"])
 def test_a_tile_has_the_vector_it_was_ingested_with(store, shared, level):
     tile = shared / "data/pathology/nuclei_dsb2018/718751b439c0.png"
-    encoded = encode_image(tile, level, "", 0.5, None)
+    encoded = encode_image(ImageQuestion(tile, level, mpp=0.5))
     [encoder] = [e for e in store.view().encoders(level) if e.encoder_id == encoded.encoder_id]
     stored = store.view().vectors(encoder).raw
     assert np.abs(stored - encoded.vector).max(axis=1).min() == 0
 
 
+def test_patches_are_cut_as_the_stored_ones_were(shared, tmp_path):
+    tile = shared / "data/pathology/nuclei_dsb2018/718751b439c0.png"
+    options = IngestOptions(source="slides", mpp=0.25, patch_mpp=0.75, workers=1)
+    with Store.create(tmp_path / "store") as store:
+        ingest(store, [tile], options)
+        for level in ("patch", "slide"):
+            (stored,) = store.view().encoders(level)
+            asked = ImageQuestion(tile, level, mpp=0.25)
+            encoded = encode_image(asked.as_stored(stored.name, stored.preprocessing))
+            assert encoded.encoder_id == stored.encoder_id
+            assert (encoded.vector == store.view().vectors(stored).raw[0]).all()
+
+
 def test_the_nucleus_meant_is_the_one_nearest_the_centre(store, shared):
     tile = shared / "data/pathology/nuclei_dsb2018/718751b439c0.png"
-    encoded = encode_image(tile, "nucleus", "", 0.5, None)
+    encoded = encode_image(ImageQuestion(tile, "nucleus", mpp=0.5))
     vectors = store.view().vectors(store.view().encoder("nucleus", encoded.encoder_id))
     row = int(np.abs(vectors.raw - encoded.vector).max(axis=1).argmin())
     x, y = (vectors.rows[name].to_numpy() for name in ("x_level0_px", "y_level0_px"))
@@ -61,13 +73,13 @@ def test_the_nucleus_meant_is_the_one_nearest_the_centre(store, shared):
 def test_what_cannot_ask_is_refused(shared, tmp_path):
     tile = shared / "data/pathology/nuclei_dsb2018/718751b439c0.png"
     with pytest.raises(InvalidRequest, match="mask"):
-        encode_image(tile, "lesion", "", None, None)
+        ImageQuestion(tile, "lesion")
     with pytest.raises(InvalidRequest, match="patient"):
-        encode_image(tile, "patient", "", None, None)
+        ImageQuestion(tile, "patient")
     with pytest.raises(BadInput, match="mpp"):
-        encode_image(tile, "patch", "", None, None)
+        encode_image(ImageQuestion(tile, "patch"))
     with pytest.raises(InvalidRequest, match="radiomics"):
-        encode_image(tile, "patch", "radiomics", 0.5, None)
+        encode_image(ImageQuestion(tile, "patch", "radiomics", mpp=0.5))
     for mpp in (0.0, -1.0, float("nan")):
         with pytest.raises(InvalidRequest, match="mpp must be in"):
-            encode_image(tile, "patch", "", mpp, None)
+            ImageQuestion(tile, "patch", mpp=mpp)

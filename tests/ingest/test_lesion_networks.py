@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from golden import save_weights
-from tumorbase.ingest.image_query import encode_image
+from tumorbase.ingest.image_query import ImageQuestion, encode_image
 from tumorbase.ingest.item import Context, Item
 from tumorbase.ingest.key_slices import plan_key_slices, read_boxes, read_key_slice, read_slice_hu
 from tumorbase.ingest.lesion_vectors import in_volume
@@ -213,6 +213,7 @@ def test_another_regressors_score_takes_the_place_of_the_first(
 def test_a_picture_asks_as_its_lesion_was_ingested(sts: Path, store: Store, weights: Path) -> None:
     image, mask = sts / "CT_image.nii.gz", sts / "CT_mask.nii.gz"
     run(store, image, weights, "lesion-graph")
-    asked = encode_image(image, "lesion", "lesion-graph", None, mask, Runtime(weights=weights))
+    question = ImageQuestion(image, "lesion", "lesion-graph", mask)
+    asked = encode_image(question, Runtime(weights=weights))
     (stored,) = vectors_of(store, "lesion-graph").values()
     np.testing.assert_allclose(asked.vector, stored, atol=1e-6)

@@ -19,6 +19,7 @@ from tumorbase.ingest.patches import (
     read_rectangle,
     tissue_fractions,
 )
+from tumorbase.models.patch_geometry import PatchGeometry
 
 
 class Checker:
@@ -57,14 +58,14 @@ def read_patches(slide: Checker, grid: PatchGrid, chosen: np.ndarray) -> Iterato
 def test_patches_are_at_the_mpp_asked_for_but_never_enlarged(
     slide_mpp: float, side_level0: int, mpp: float
 ) -> None:
-    grid = patch_grid(Checker(1000, 700, slide_mpp), 0.5, 64)
+    grid = patch_grid(Checker(1000, 700, slide_mpp), PatchGeometry(0.5, 64))
     assert (grid.side_level0_px, grid.side_px) == (side_level0, 64)
     assert grid.mpp == pytest.approx(mpp, rel=1e-3)
     assert (grid.columns, grid.rows) == (1000 // side_level0, 700 // side_level0)
 
 
 def test_patches_are_whole_pixels_of_a_level_of_about_their_mpp() -> None:
-    grid = patch_grid(Checker(9000, 9000, 0.2425, (1.0, 2.0, 4.0001)), 0.5, 256)
+    grid = patch_grid(Checker(9000, 9000, 0.2425, (1.0, 2.0, 4.0001)), PatchGeometry(0.5, 256))
     assert (grid.side_level0_px, grid.level) == (512, 1)
     assert grid.mpp == pytest.approx(0.485)
 
@@ -72,7 +73,7 @@ def test_patches_are_whole_pixels_of_a_level_of_about_their_mpp() -> None:
 @pytest.mark.parametrize("mpp", [0.5, 0.25])
 def test_every_chosen_patch_comes_once_with_its_own_pixels(mpp: float) -> None:
     slide = Checker(64 * 40, 64 * 30, mpp, (1.0, 2.0))
-    grid = patch_grid(slide, 0.5, 64)
+    grid = patch_grid(slide, PatchGeometry(0.5, 64))
     chosen = np.random.default_rng(0).random((grid.rows, grid.columns)) < 0.4
     seen = np.zeros_like(chosen, dtype=int)
     per_patch = grid.side_level0_px // 64
@@ -90,7 +91,7 @@ def test_no_read_grows_with_the_slide() -> None:
     largest = []
     for side in (32768, 65536):
         slide = Checker(side, side, 0.125, (1.0, 4.0))
-        grid = patch_grid(slide, 0.5, 256)
+        grid = patch_grid(slide, PatchGeometry(0.5, 256))
         chosen = np.zeros((grid.rows, grid.columns), dtype=bool)
         chosen[:1] = True
         counts = [len(patches.vectors) for patches in read_patches(slide, grid, chosen)]
@@ -101,7 +102,7 @@ def test_no_read_grows_with_the_slide() -> None:
 
 def test_a_small_slide_has_blocks_for_all_readers() -> None:
     slide = Checker(6 * 256, 6 * 256, 0.5)
-    grid = patch_grid(slide, 0.5, 256)
+    grid = patch_grid(slide, PatchGeometry(0.5, 256))
     chosen = np.ones((grid.rows, grid.columns), dtype=bool)
     counts = [len(patches.vectors) for patches in read_patches(slide, grid, chosen)]
     assert counts == [9] * 2 * READERS
@@ -109,7 +110,7 @@ def test_a_small_slide_has_blocks_for_all_readers() -> None:
 
 def test_a_slide_smaller_than_a_patch_is_one_patch_with_its_mirror_image() -> None:
     slide = Checker(200, 130, 0.5)
-    grid = patch_grid(slide, 0.5, 256)
+    grid = patch_grid(slide, PatchGeometry(0.5, 256))
     fractions = tissue_fractions(grid, np.zeros((13, 20), dtype=bool), 10)
     chosen = chosen_patches(grid, fractions)
     (patches,) = read_patches(slide, grid, chosen)
@@ -120,13 +121,15 @@ def test_a_slide_smaller_than_a_patch_is_one_patch_with_its_mirror_image() -> No
 
 def test_patches_that_lie_together_are_read_as_one_image() -> None:
     slide = Checker(1000, 700, 0.5)
-    image = read_rectangle(slide, patch_grid(slide, 0.5, 64), slice(2, 5), slice(1, 7))
+    image = read_rectangle(
+        slide, patch_grid(slide, PatchGeometry(0.5, 64)), slice(2, 5), slice(1, 7)
+    )
     expected = slide.read(2 * 64, 64, 0, 3 * 64, 6 * 64)
     np.testing.assert_array_equal(image, expected)
 
 
 def test_tissue_fractions_are_shares_of_each_patch() -> None:
-    grid = patch_grid(Checker(1024, 512, 0.5), 0.5, 256)
+    grid = patch_grid(Checker(1024, 512, 0.5), PatchGeometry(0.5, 256))
     mask = np.zeros((32, 64), dtype=bool)  # 16 level-0 pixels a pixel
     mask[:16, :8] = True
     mask[16:, 48:] = True

@@ -279,7 +279,7 @@ def test_what_was_added_to_an_item_goes_with_its_content(store, tables, newer_me
     old = store.view().encoder("lesion", "measurement")
     run(store, tables)
     append(tables / "lesions.csv", "PAT3-L9,PAT3,S9,2020-02-02,1,2,3,30,20")
-    run(store, tables)
+    assert run(store, tables).outdated == {old.encoder_id: 1}
     view = store.view()
     assert [e.version for e in view.encoders("lesion")] == ["99"]
     assert len(view.vectors(view.encoder("lesion", "measurement")).raw) == 4
@@ -307,6 +307,28 @@ def test_what_was_added_is_withdrawn_with_a_damaged_item_and_both_come_back(
     assert [e.version for e in store.view().encoders("lesion")] == ["99"]
     assert run(store, tables).committed == 0
     assert store.check().is_clean
+
+
+def test_patches_of_another_size_stand_beside_the_first(store, small_cohort):
+    shutil.rmtree(small_cohort / "radiology")
+    run(store, small_cohort)
+    (fine,) = store.view().encoders("patch")
+    coarser = replace(OPTIONS, patch_mpp=1.0)
+    summary = run(store, small_cohort, coarser)
+    assert (summary.committed, summary.outdated) == (len(rows(store, "slide")), {})
+    view = store.view()
+    (coarse,) = (e for e in view.encoders("patch") if e.encoder_id != fine.encoder_id)
+    assert coarse.name == fine.name
+    sides = [set(view.vectors(e).rows["side_level0_px"].to_pylist()) for e in (fine, coarse)]
+    assert sides == [{256}, {512}]
+    assert len(view.encoders("slide")) == 2
+    assert run(store, small_cohort, coarser).committed == run(store, small_cohort).committed == 0
+
+
+def test_a_setting_of_scans_changes_no_slide(store, small_cohort):
+    run(store, small_cohort)
+    summary = run(store, small_cohort, replace(OPTIONS, min_lesion_mm3=1.0))
+    assert summary.committed == len(rows(store, "series"))
 
 
 def commits_of(store: Store, item_key: str) -> list[dict]:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from golden import save_weights
-from tumorbase.ingest.image_query import encode_image
+from tumorbase.ingest.image_query import ImageQuestion, encode_image
 from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.ingest.pipeline import IngestOptions, ingest
 from tumorbase.ingest.slides import read_slide
@@ -149,7 +149,8 @@ def test_an_image_asks_by_the_vector_that_ingest_would_store(
 ) -> None:
     tile = saved(tissue.crop((0, 0, 300, 300)), tmp_path / "tile.png")
     stored = vectors_of(rows_of(tile, weights, tmp_path, "hipt-4k"), "hipt-4k")[0]
-    asked = encode_image(tile, "slide", "hipt-4k", MPP, None, Runtime(weights=weights))
+    question = ImageQuestion(tile, "slide", "hipt-4k", mpp=MPP)
+    asked = encode_image(question, Runtime(weights=weights))
     np.testing.assert_allclose(asked.vector, stored, rtol=1e-4, atol=1e-6)
 
 

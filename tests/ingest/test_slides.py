@@ -16,6 +16,7 @@ from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.ingest.patient_names import patient_of_file
 from tumorbase.ingest.planning import plan
 from tumorbase.ingest.slides import plan_slides, read_slide
+from tumorbase.models.patch_geometry import PatchGeometry
 from tumorbase.store.errors import BadInput
 from tumorbase.store.schema import VECTOR_ROWS
 
@@ -123,7 +124,7 @@ def test_patches_of_boxes_need_a_given_mpp(shared: Path, tmp_path: Path) -> None
     item = slide_item(shared / SYNTHETIC / "boxes.tiff")
     with pytest.raises(BadInput, match="--mpp"):
         read_slide(item, Context(tmp_path))
-    rows = read_slide(item, Context(tmp_path, mpp=0.5, patch_px=64))
+    rows = read_slide(item, Context(tmp_path, mpp=0.5, patches=PatchGeometry(side_px=64)))
     assert vectors_of(rows, "patch").num_rows >= 6
     assert {str(path) for path in tmp_path.iterdir()} == {v.path for v in rows.vectors}
 

@@ -213,7 +213,7 @@ def test_an_ingested_image_finds_itself(shared: Path, tmp_path: Path) -> None:
     assert found["encoder"].startswith("radiomics-")
     assert found["hits"][0]["distance"] == pytest.approx(0, abs=1e-6)
     assert "mask" in error_of(*words)
-    assert "radiomics" in error_of(*words, "--mask", mask, "--encoder", "nothing")
+    assert "no lesion encoder 'nothing'" in error_of(*words, "--mask", mask, "--encoder", "nothing")
 
 
 @pytest.mark.parametrize(

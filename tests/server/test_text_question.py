@@ -15,6 +15,7 @@ from tiny_clip import MODEL, add_tiny_clip, save_tiny_clip
 
 from tumorbase.models.encoders import Runtime
 from tumorbase.models.open_clip_models import OpenClipEncoder
+from tumorbase.models.patch_geometry import PatchGeometry
 from tumorbase.server.cli import main
 
 NAME = f"open-clip-{MODEL}"
@@ -73,7 +74,7 @@ def test_patches_come_by_their_distance_to_the_text(
     ids = ["P1/0_0", "P1/256_0", "P2/0_0", "P2/256_0"]
     expected = sorted(zip(distances, ids, strict=True))
     found = hits(similar(store, "--text", TEXT, "--weights", weights))
-    assert found["encoder"] == encoder.spec.encoder_id
+    assert found["encoder"] == PatchGeometry().bind(encoder.spec).encoder_id
     assert [hit["id"] for hit in found["hits"]] == [identifier for _, identifier in expected]
     np.testing.assert_allclose(
         [hit["distance"] for hit in found["hits"]], [d for d, _ in expected], atol=1e-4

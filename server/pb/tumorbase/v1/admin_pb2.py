@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tumorbase/v1/admin.proto\x12\x0ctumorbase.v1\"\x0f\n\rStatusRequest\"\x8b\x03\n\x0eStatusResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x16\n\x0e\x66ormat_version\x18\x02 \x01(\x03\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x03\x12\x38\n\x06\x63ounts\x18\x04 \x03(\x0b\x32(.tumorbase.v1.StatusResponse.CountsEntry\x12/\n\x08\x65ncoders\x18\x05 \x03(\x0b\x32\x1d.tumorbase.v1.EncoderOverview\x12>\n\tsnapshots\x18\x06 \x03(\x0b\x32+.tumorbase.v1.StatusResponse.SnapshotsEntry\x12\x13\n\x0bquarantined\x18\x07 \x01(\x03\x12\x0e\n\x06models\x18\x08 \x03(\t\x12\x12\n\nsize_bytes\x18\t \x01(\x03\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x30\n\x0eSnapshotsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xda\x01\n\x0f\x45ncoderOverview\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\t\x12\x12\n\nencoder_id\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0b\n\x03\x64im\x18\x05 \x01(\x03\x12\x16\n\x0eweights_sha256\x18\x06 \x01(\t\x12\x17\n\x0fis_standardised\x18\x07 \x01(\x08\x12\x14\n\x0cis_installed\x18\x08 \x01(\x08\x12\x0f\n\x07vectors\x18\t \x01(\x03\x12\x0f\n\x07weights\x18\n \x01(\t\x12\x0f\n\x07licence\x18\x0b \x01(\t\"\x1e\n\x0c\x43heckRequest\x12\x0e\n\x06repair\x18\x01 \x01(\x08\"J\n\rCheckResponse\x12\'\n\x08problems\x18\x01 \x03(\x0b\x32\x15.tumorbase.v1.Problem\x12\x10\n\x08repaired\x18\x02 \x01(\x03\"K\n\x07Problem\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x11\n\tcommit_id\x18\x04 \x01(\x03\"%\n\x15\x43reateSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"(\n\x16\x43reateSnapshotResponse\x12\x0e\n\x06\x63ommit\x18\x01 \x01(\x03\"\x16\n\x14ListSnapshotsRequest\"B\n\x15ListSnapshotsResponse\x12)\n\tsnapshots\x18\x01 \x03(\x0b\x32\x16.tumorbase.v1.Snapshot\"(\n\x08Snapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x02 \x01(\x03\"\x15\n\x13ListEncodersRequest\"G\n\x14ListEncodersResponse\x12/\n\x08\x65ncoders\x18\x01 \x03(\x0b\x32\x1d.tumorbase.v1.EncoderOverview2\x9c\x03\n\x05\x41\x64min\x12\x43\n\x06Status\x12\x1b.tumorbase.v1.StatusRequest\x1a\x1c.tumorbase.v1.StatusResponse\x12@\n\x05\x43heck\x12\x1a.tumorbase.v1.CheckRequest\x1a\x1b.tumorbase.v1.CheckResponse\x12[\n\x0e\x43reateSnapshot\x12#.tumorbase.v1.CreateSnapshotRequest\x1a$.tumorbase.v1.CreateSnapshotResponse\x12X\n\rListSnapshots\x12\".tumorbase.v1.ListSnapshotsRequest\x1a#.tumorbase.v1.ListSnapshotsResponse\x12U\n\x0cListEncoders\x12!.tumorbase.v1.ListEncodersRequest\x1a\".tumorbase.v1.ListEncodersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tumorbase/v1/admin.proto\x12\x0ctumorbase.v1\"\x0f\n\rStatusRequest\"\x8b\x03\n\x0eStatusResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x16\n\x0e\x66ormat_version\x18\x02 \x01(\x03\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x03\x12\x38\n\x06\x63ounts\x18\x04 \x03(\x0b\x32(.tumorbase.v1.StatusResponse.CountsEntry\x12/\n\x08\x65ncoders\x18\x05 \x03(\x0b\x32\x1d.tumorbase.v1.EncoderOverview\x12>\n\tsnapshots\x18\x06 \x03(\x0b\x32+.tumorbase.v1.StatusResponse.SnapshotsEntry\x12\x13\n\x0bquarantined\x18\x07 \x01(\x03\x12\x0e\n\x06models\x18\x08 \x03(\t\x12\x12\n\nsize_bytes\x18\t \x01(\x03\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x30\n\x0eSnapshotsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xf1\x01\n\x0f\x45ncoderOverview\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\t\x12\x12\n\nencoder_id\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0b\n\x03\x64im\x18\x05 \x01(\x03\x12\x16\n\x0eweights_sha256\x18\x06 \x01(\t\x12\x17\n\x0fis_standardised\x18\x07 \x01(\x08\x12\x14\n\x0cis_installed\x18\x08 \x01(\x08\x12\x0f\n\x07vectors\x18\t \x01(\x03\x12\x0f\n\x07weights\x18\n \x01(\t\x12\x0f\n\x07licence\x18\x0b \x01(\t\x12\x15\n\rpreprocessing\x18\x0c \x01(\t\"\x1e\n\x0c\x43heckRequest\x12\x0e\n\x06repair\x18\x01 \x01(\x08\"J\n\rCheckResponse\x12\'\n\x08problems\x18\x01 \x03(\x0b\x32\x15.tumorbase.v1.Problem\x12\x10\n\x08repaired\x18\x02 \x01(\x03\"K\n\x07Problem\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x11\n\tcommit_id\x18\x04 \x01(\x03\"%\n\x15\x43reateSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"(\n\x16\x43reateSnapshotResponse\x12\x0e\n\x06\x63ommit\x18\x01 \x01(\x03\"\x16\n\x14ListSnapshotsRequest\"B\n\x15ListSnapshotsResponse\x12)\n\tsnapshots\x18\x01 \x03(\x0b\x32\x16.tumorbase.v1.Snapshot\"(\n\x08Snapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x02 \x01(\x03\"\x15\n\x13ListEncodersRequest\"G\n\x14ListEncodersResponse\x12/\n\x08\x65ncoders\x18\x01 \x03(\x0b\x32\x1d.tumorbase.v1.EncoderOverview2\x9c\x03\n\x05\x41\x64min\x12\x43\n\x06Status\x12\x1b.tumorbase.v1.StatusRequest\x1a\x1c.tumorbase.v1.StatusResponse\x12@\n\x05\x43heck\x12\x1a.tumorbase.v1.CheckRequest\x1a\x1b.tumorbase.v1.CheckResponse\x12[\n\x0e\x43reateSnapshot\x12#.tumorbase.v1.CreateSnapshotRequest\x1a$.tumorbase.v1.CreateSnapshotResponse\x12X\n\rListSnapshots\x12\".tumorbase.v1.ListSnapshotsRequest\x1a#.tumorbase.v1.ListSnapshotsResponse\x12U\n\x0cListEncoders\x12!.tumorbase.v1.ListEncodersRequest\x1a\".tumorbase.v1.ListEncodersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,27 +44,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSRESPONSE_SNAPSHOTSENTRY']._serialized_start=407
   _globals['_STATUSRESPONSE_SNAPSHOTSENTRY']._serialized_end=455
   _globals['_ENCODEROVERVIEW']._serialized_start=458
-  _globals['_ENCODEROVERVIEW']._serialized_end=676
-  _globals['_CHECKREQUEST']._serialized_start=678
-  _globals['_CHECKREQUEST']._serialized_end=708
-  _globals['_CHECKRESPONSE']._serialized_start=710
-  _globals['_CHECKRESPONSE']._serialized_end=784
-  _globals['_PROBLEM']._serialized_start=786
-  _globals['_PROBLEM']._serialized_end=861
-  _globals['_CREATESNAPSHOTREQUEST']._serialized_start=863
-  _globals['_CREATESNAPSHOTREQUEST']._serialized_end=900
-  _globals['_CREATESNAPSHOTRESPONSE']._serialized_start=902
-  _globals['_CREATESNAPSHOTRESPONSE']._serialized_end=942
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=944
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=966
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=968
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=1034
-  _globals['_SNAPSHOT']._serialized_start=1036
-  _globals['_SNAPSHOT']._serialized_end=1076
-  _globals['_LISTENCODERSREQUEST']._serialized_start=1078
-  _globals['_LISTENCODERSREQUEST']._serialized_end=1099
-  _globals['_LISTENCODERSRESPONSE']._serialized_start=1101
-  _globals['_LISTENCODERSRESPONSE']._serialized_end=1172
-  _globals['_ADMIN']._serialized_start=1175
-  _globals['_ADMIN']._serialized_end=1587
+  _globals['_ENCODEROVERVIEW']._serialized_end=699
+  _globals['_CHECKREQUEST']._serialized_start=701
+  _globals['_CHECKREQUEST']._serialized_end=731
+  _globals['_CHECKRESPONSE']._serialized_start=733
+  _globals['_CHECKRESPONSE']._serialized_end=807
+  _globals['_PROBLEM']._serialized_start=809
+  _globals['_PROBLEM']._serialized_end=884
+  _globals['_CREATESNAPSHOTREQUEST']._serialized_start=886
+  _globals['_CREATESNAPSHOTREQUEST']._serialized_end=923
+  _globals['_CREATESNAPSHOTRESPONSE']._serialized_start=925
+  _globals['_CREATESNAPSHOTRESPONSE']._serialized_end=965
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=967
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=989
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=991
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=1057
+  _globals['_SNAPSHOT']._serialized_start=1059
+  _globals['_SNAPSHOT']._serialized_end=1099
+  _globals['_LISTENCODERSREQUEST']._serialized_start=1101
+  _globals['_LISTENCODERSREQUEST']._serialized_end=1122
+  _globals['_LISTENCODERSRESPONSE']._serialized_start=1124
+  _globals['_LISTENCODERSRESPONSE']._serialized_end=1195
+  _globals['_ADMIN']._serialized_start=1198
+  _globals['_ADMIN']._serialized_end=1610
 # @@protoc_insertion_point(module_scope)

@@ -47,7 +47,7 @@ class StatusResponse(_message.Message):
     def __init__(self, path: _Optional[str] = ..., format_version: _Optional[int] = ..., commit: _Optional[int] = ..., counts: _Optional[_Mapping[str, int]] = ..., encoders: _Optional[_Iterable[_Union[EncoderOverview, _Mapping]]] = ..., snapshots: _Optional[_Mapping[str, int]] = ..., quarantined: _Optional[int] = ..., models: _Optional[_Iterable[str]] = ..., size_bytes: _Optional[int] = ...) -> None: ...
 
 class EncoderOverview(_message.Message):
-    __slots__ = ("name", "level", "encoder_id", "version", "dim", "weights_sha256", "is_standardised", "is_installed", "vectors", "weights", "licence")
+    __slots__ = ("name", "level", "encoder_id", "version", "dim", "weights_sha256", "is_standardised", "is_installed", "vectors", "weights", "licence", "preprocessing")
     NAME_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     ENCODER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +59,7 @@ class EncoderOverview(_message.Message):
     VECTORS_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     LICENCE_FIELD_NUMBER: _ClassVar[int]
+    PREPROCESSING_FIELD_NUMBER: _ClassVar[int]
     name: str
     level: str
     encoder_id: str
@@ -70,7 +71,8 @@ class EncoderOverview(_message.Message):
     vectors: int
     weights: str
     licence: str
-    def __init__(self, name: _Optional[str] = ..., level: _Optional[str] = ..., encoder_id: _Optional[str] = ..., version: _Optional[str] = ..., dim: _Optional[int] = ..., weights_sha256: _Optional[str] = ..., is_standardised: _Optional[bool] = ..., is_installed: _Optional[bool] = ..., vectors: _Optional[int] = ..., weights: _Optional[str] = ..., licence: _Optional[str] = ...) -> None: ...
+    preprocessing: str
+    def __init__(self, name: _Optional[str] = ..., level: _Optional[str] = ..., encoder_id: _Optional[str] = ..., version: _Optional[str] = ..., dim: _Optional[int] = ..., weights_sha256: _Optional[str] = ..., is_standardised: _Optional[bool] = ..., is_installed: _Optional[bool] = ..., vectors: _Optional[int] = ..., weights: _Optional[str] = ..., licence: _Optional[str] = ..., preprocessing: _Optional[str] = ...) -> None: ...
 
 class CheckRequest(_message.Message):
     __slots__ = ("repair",)
