@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from tumorbase.models.lesion_assignment import NODE
 from tumorbase.query.level_columns import covariates
-from tumorbase.query.study_lesions import study_lesions
+from tumorbase.query.study_lesions import MEASUREMENT, study_lesions
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import NotFound
 from tumorbase.store.view import View
@@ -111,21 +111,26 @@ def _vector_columns(encoder: StoredEncoder) -> tuple[str, ...]:
 def _vector_values(view: View, block: FeatureBlock, patients: pa.Array) -> np.ndarray:
     """Weighted mean of the encoder's vectors of each patient."""
     try:
-        vectors = view.vectors(view.encoder(block.modality, block.source))
+        encoder = view.encoder(block.modality, block.source)
     except NotFound:
         return np.full((len(patients), len(block.columns)), np.nan)
+    vectors = view.vectors(encoder)
     weights = np.ones(len(vectors.raw))
     if block.modality == "lesion":
-        weights = _baseline_weights(view, vectors.rows["lesion_id"])
+        id_column = "lesion_id" if encoder.name == MEASUREMENT else "vector_id"
+        weights = _baseline_weights(view, vectors.rows["lesion_id"], id_column)
     return _patient_means(patients, vectors.rows["patient_id"], vectors.raw, weights)
 
 
-def _baseline_weights(view: View, lesion_ids: pa.ChunkedArray) -> np.ndarray:
-    """Volume of each lesion if it is of its patient's first study, else 0."""
+def _baseline_weights(view: View, lesion_ids: pa.ChunkedArray, id_column: str) -> np.ndarray:
+    """Volume of each lesion if it is of its patient's first study, else 0.
+
+    `id_column` of `study_lesions` says under which id a lesion's vector is.
+    """
     lesions = _baseline_lesions(view)
     cubed_mm3 = pc.power(lesions["long_axis_mm"], 3)
     volumes = pc.coalesce(lesions["volume_mm3"], cubed_mm3, pa.scalar(1.0)).combine_chunks()
-    place = pc.index_in(lesion_ids, value_set=lesions["lesion_id"].combine_chunks())
+    place = pc.index_in(lesion_ids, value_set=lesions[id_column].combine_chunks())
     return volumes.take(place.combine_chunks()).fill_null(0.0).to_numpy(zero_copy_only=False)
 
 

@@ -12,14 +12,12 @@ import pyarrow.compute as pc
 
 from tumorbase.models.lesion_assignment import StudyLesions, assign_lesions, match_placed
 from tumorbase.query.answers import PatientTracks, Receipt, Track, TrackLesion
-from tumorbase.query.study_lesions import Lesion, region_of, study_lesions
+from tumorbase.query.study_lesions import MEASUREMENT, Lesion, region_of, study_lesions
 from tumorbase.query.track_response import Followed, response_sums, target_roots
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import NotFound
 from tumorbase.store.view import View
 
-# Place and size of measured lesions are compared as such, not as a vector.
-_NOT_COMPARED = "measurement"
 _NOTE = "a lesion that a study does not list counts as gone there, one that it lists first as new"
 
 _PATIENTS = "SELECT patient_id FROM patient"
@@ -28,11 +26,11 @@ _PATIENTS = "SELECT patient_id FROM patient"
 def track_patients(view: View, patient_ids: Sequence[str] = ()) -> list[PatientTracks]:
     """Tracks and RECIST 1.1 sums of these patients in their order; of none given, of all with any.
 
-    Studies are taken by date, then by id; of several series of one study, one counts
-    (`study_lesions`). Lesions of consecutive studies are assigned to each other
-    (`assign_lesions`); one that vanished gets its track back if it reappears at its place. What
-    splits or merges ends its tracks and begins new ones, with the old ones as parents. A long axis
-    of 0 means absent.
+    Studies are taken by date, then by id; of several series of one study, one counts, and what is
+    both drawn and measured by hand is one lesion of the measured axes (`study_lesions`). Lesions of
+    consecutive studies are assigned to each other (`assign_lesions`); one that vanished gets its
+    track back if it reappears at its place. What splits or merges ends its tracks and begins new
+    ones, with the old ones as parents. A long axis of 0 means absent.
 
     Raises:
         NotFound: the store has no such patient.
@@ -67,7 +65,8 @@ class _Embeddings:
 
     @classmethod
     def of(cls, view: View) -> _Embeddings:
-        encoders = [e for e in view.encoders("lesion") if e.name != _NOT_COMPARED]
+        # Place and size of measured lesions are compared as such, not as a vector.
+        encoders = [e for e in view.encoders("lesion") if e.name != MEASUREMENT]
         if not encoders:
             return cls(None, np.empty((0, 1)), {})
         encoder = max(encoders, key=lambda e: (view.vector_rows(e), e.encoder_id))
@@ -77,7 +76,7 @@ class _Embeddings:
 
     def vector(self, lesion: Lesion) -> np.ndarray:
         """The lesion's vector of unit length, NaN if it has none."""
-        row = self.row_of.get(lesion["lesion_id"])
+        row = self.row_of.get(lesion["vector_id"])
         return np.full(self.matrix.shape[1], np.nan) if row is None else self.matrix[row]
 
     def receipt(self, commit: int) -> Receipt:

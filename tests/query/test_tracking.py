@@ -189,6 +189,36 @@ def test_series_of_one_study_are_not_counted_twice(store):
     assert lesions_of(found) == [["s1-a1"], ["s1-b1"]]
 
 
+def drawn(study: str, name: str, x_mm: float, long_mm: float, **more) -> dict:
+    """A ball of a mask at (x, 0, 0)."""
+    reach = {"x": (x_mm, long_mm / 2), "y": (0.0, long_mm / 2), "z": (0.0, long_mm / 2)}
+    box = {f"{axis}_min_mm": middle - half for axis, (middle, half) in reach.items()}
+    box |= {f"{axis}_max_mm": middle + half for axis, (middle, half) in reach.items()}
+    plain = {"series_id": f"{study}-ct", "region": "primary", "volume_mm3": 99.0}
+    return lesion(study, name, x_mm, long_mm, **{**box, **plain, **more})
+
+
+def test_measured_and_drawn_lesions_of_a_study_are_counted_once(store):
+    """Of three drawn lesions two were measured, one of them a node, and so was one not drawn."""
+    put(
+        store,
+        drawn("s1", "mask-1", 0, 36), drawn("s1", "mask-2", 100, 22),
+        drawn("s1", "mask-3", 200, 24, region="node"),
+        lesion("s1", "big", 4, 40, region="liver"), lesion("s1", "lymph", 198, 20, region="primary",
+                                                           short_axis_mm=16),
+        lesion("s1", "lung", -100, 12, region="lung"),
+        drawn("s2", "mask-1", 0, 24), drawn("s2", "mask-2", 100, 22),
+        lesion("s2", "big", 4, 25, region="liver"), lesion("s2", "lymph", 198, 0, region="primary"),
+    )  # fmt: skip
+    found = only(store)
+    assert lesions_of(found) == [
+        ["s1-big", "s2-big"], ["s1-lung"], ["s1-lymph"], ["s1-mask-2", "s2-mask-2"]
+    ]  # fmt: skip
+    assert [track.region for track in found.tracks] == ["liver", "lung", "node", "primary"]
+    assert found.sums[0].sum_mm == 40 + 12 + 16 + 22
+    assert found.sums[1].sum_mm == 25 + 22
+
+
 def test_lesion_of_axis_zero_is_gone(store):
     put(store, lesion("s1", "a", 0, 30), lesion("s2", "a", 0, 0))
     found = only(store)
@@ -218,8 +248,8 @@ def test_without_positions_lesions_are_matched_by_size(store):
     assert lesions_of(only(store)) == [["s1-a", "s2-b"], ["s1-b", "s2-a"]]
 
 
-def test_alike_lesions_are_told_apart_by_their_vectors(store):
-    ids = ["s1-a", "s1-b", "s2-a", "s2-b"]
+def put_alike(store: Store, ids: list[str], lesions: list[dict]) -> None:
+    """Commit lesions of which the first and last of `ids` look alike, and the two between."""
     encoder = StoredEncoder("look-1-ab", "look", "1", "lesion", 2, "hash", "{}", False)
     looks = np.array([[1, 0], [0, 1], [0, 1], [1, 0]], dtype=np.float32)
     column = pa.FixedSizeListArray.from_arrays(pa.array(looks.ravel()), 2)
@@ -227,13 +257,29 @@ def test_alike_lesions_are_told_apart_by_their_vectors(store):
     file = store.staging() / "looks.arrows"
     with pa.ipc.new_stream(str(file), table.schema) as writer:
         writer.write_table(table)
-    lesions = [lesion(name[:2], name[3:], None, 20.0) for name in ids]
     tables = {"patient": rows("patient", [{"patient_id": "p"}]), "lesion": rows("lesion", lesions)}
     vectors = (StagedVectors(encoder, file),)
     store.commit(CommitContent("k", "test", "k", "1", "run", tables, vectors))
+
+
+def test_alike_lesions_are_told_apart_by_their_vectors(store):
+    ids = ["s1-a", "s1-b", "s2-a", "s2-b"]
+    put_alike(store, ids, [lesion(name[:2], name[3:], None, 20.0) for name in ids])
     found = only(store)
     assert lesions_of(found) == [["s1-a", "s2-b"], ["s1-b", "s2-a"]]
     assert (found.receipt.encoder, found.receipt.weights_sha256) == ("look-1-ab", "hash")
+
+
+def test_a_measured_lesion_looks_as_it_was_drawn(store):
+    """Half-way between both earlier ones, the later lesions are told apart by looks alone."""
+    ids = ["s1-left", "s1-right", "s2-low", "s2-high"]
+    places = [(-10, 0), (10, 0), (0, -10), (0, 10)]
+    lesions = [drawn(name[:2], name[3:], x, 12.0) for name, (x, _) in zip(ids, places, strict=True)]
+    for each, (_, y) in zip(lesions, places, strict=True):
+        each.update({"y_mm": y, "y_min_mm": y - 6.0, "y_max_mm": y + 6.0})
+    by_hand = [lesion("s2", "1", 0, 12.0, y_mm=-10.0), lesion("s2", "2", 0, 12.0, y_mm=10.0)]
+    put_alike(store, ids, [*lesions, *by_hand])
+    assert lesions_of(only(store)) == [["s1-left", "s2-2"], ["s1-right", "s2-1"]]
 
 
 def test_patients_come_in_the_order_asked_and_unknown_ones_are_refused(store):
