@@ -87,6 +87,14 @@ class CaseEncoder(Encoder, Protocol):
         ...
 
 
+class DiagnosticEncoder(CaseEncoder, Protocol):
+    """One whose network also says what a case shows."""
+
+    def probabilities(self, cases: np.ndarray) -> np.ndarray:
+        """Of each class by itself, float32 (cases, classes), from vectors of cases (cases, dim)."""
+        ...
+
+
 class TextEncoder(Encoder, Protocol):
     """One that turns texts into vectors too, in the space of its other inputs."""
 
@@ -122,6 +130,7 @@ class EncoderEntry:
     weights: tuple[str, ...] = ()
     dim: int = 0  # of the vectors, where it is not that of the weights
     embeds_text: bool = False  # it is a `TextEncoder`
+    diagnoses: bool = False  # it is a `DiagnosticEncoder`
 
 
 ENCODERS: dict[str, EncoderEntry] = {
@@ -166,7 +175,10 @@ ENCODERS: dict[str, EncoderEntry] = {
         "body_part", "tumorbase.models.deeplesion_encoders:body_part_regressor", weights=("ssbr",)
     ),
     "radnet": EncoderEntry(
-        "series", "tumorbase.models.radnet_encoder:RadNetEncoder", weights=("radnet",)
+        "series",
+        "tumorbase.models.radnet_encoder:RadNetEncoder",
+        weights=("radnet",),
+        diagnoses=True,
     ),
 }
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tumorbase.models.encoders import POOLED_SUFFIX, Runtime, canonical
-from tumorbase.models.network_encoder import (
-    NetworkEncoder,
-    load_published,
-    network_spec,
-    unit_rows,
-)
+from tumorbase.models.network_encoder import NetworkEncoder, load_published, network_spec
 from tumorbase.models.published import PUBLISHED
 from tumorbase.models.scan_preparation import (
     MAX_SLICES,
@@ -25,6 +21,8 @@ from tumorbase.models.scan_preparation import (
     prepare_case,
 )
 from tumorbase.models.weights import find_weights
+
+MAX_LOGIT = 60.0  # as the reference's evaluation has it
 
 
 class CaseTokens(nn.Module):
@@ -41,7 +39,9 @@ class CaseTokens(nn.Module):
 
 
 class RadNetEncoder:
-    """Vectors of unit length: of scans as `spec` says, of cases as `case_spec` says."""
+    """Vectors of scans as `spec` says, of cases as `case_spec` says: the tokens of `CaseTokens` as
+    they are, so that the head can say of a stored one what it shows.
+    """
 
     def __init__(self, name: str, runtime: Runtime) -> None:
         """The encoder called `name`, as are its weights.
@@ -63,9 +63,10 @@ class RadNetEncoder:
             level="case",
             preprocessing=canonical({"scan_encoder": self.spec.encoder_id}),
         )
+        self._load = partial(load_published, weights, found.path)
         self._tokens = NetworkEncoder(
             self.spec,
-            lambda: CaseTokens(load_published(weights, found.path)),
+            lambda: CaseTokens(self._load()),
             _case_input,
             runtime,
             batch_size=1,  # cases have any number of scans
@@ -82,8 +83,18 @@ class RadNetEncoder:
             ValueError: as `prepare_case`.
         """
         tokens = self.run(*_case_input(samples))[0]  # (1 + scans, dim)
-        vectors = unit_rows(tokens)
-        return vectors[1:], vectors[:1]
+        return tokens[1:], tokens[:1]
+
+    def probabilities(self, cases: np.ndarray) -> np.ndarray:
+        """Of each class by itself, float32 (cases, classes), from vectors of cases (cases, dim)."""
+        with torch.inference_mode():
+            logits = self._head(torch.tensor(cases))  # (cases, classes)
+            return torch.sigmoid(logits.clamp(-MAX_LOGIT, MAX_LOGIT)).numpy()
+
+    @cached_property
+    def _head(self) -> nn.Module:
+        head: nn.Module = self._load().fc  # type: ignore[assignment]  # mypy: a Tensor or a Module
+        return head
 
     def run(self, *inputs: np.ndarray) -> np.ndarray:
         """Bare tokens of cases, the case's before its scans', float32 (cases, 1 + scans, dim)."""

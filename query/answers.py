@@ -190,7 +190,10 @@ class Scored:
 
 @dataclass(frozen=True)
 class DiagnosisCandidate:
-    """One ICD-10-CM code; `name` is its category's title where known, else empty."""
+    """One ICD-10-CM code; `name` is its category's title where known, else empty.
+
+    Of a disorder that a network knows by name alone, it is the name without a code.
+    """
 
     icd10cm: str
     name: str

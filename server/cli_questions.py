@@ -217,15 +217,31 @@ def score(
 
 @click.command()
 @click.argument("patient")
+@click.option(
+    "--encoder",
+    default="",
+    help="A network that diagnoses: radnet; else the most similar patients.",
+)
+@weights_option
 @snapshot_option
 @access_options()
 @as_json_option
-def diagnose(access: Access, patient: str, snapshot: str, as_json: bool) -> None:
-    """Propose ICD-10-CM codes by the most similar patients."""
+def diagnose(
+    *,
+    access: Access,
+    patient: str,
+    encoder: str,
+    weights_folder: Path | None,
+    snapshot: str,
+    as_json: bool,
+) -> None:
+    """Propose ICD-10-CM codes by the most similar patients, or disorders by a network."""
+    if weights_folder and access.server:
+        raise click.UsageError("the network is the server's: give it $TUMORBASE_WEIGHTS")
     from tumorbase.server.documents import diagnosed_document
 
-    with access.open() as client:
-        found = client.diagnose(patient, commit_of(client, snapshot))
+    with access.open(weights_folder) as client:
+        found = client.diagnose(patient, commit_of(client, snapshot), encoder)
     if as_json:
         print_json(diagnosed_document(found))
         return

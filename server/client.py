@@ -132,9 +132,13 @@ class Client:
         parts = [to_value(part, Scored) for part in self._stream(self._survival.Score, request)]
         return replace(parts[0], scores=tuple(score for part in parts for score in part.scores))
 
-    def diagnose(self, patient_id: str, commit: int = 0) -> Diagnosed:
-        """ICD-10-CM codes of the most similar patients, most probable first."""
-        request = diagnosis_pb2.DiagnoseRequest(patient_id=patient_id, commit=commit)
+    def diagnose(self, patient_id: str, commit: int = 0, encoder: str = "") -> Diagnosed:
+        """What a patient may have, most probable first: codes of the most similar patients, or what
+        the network `encoder` says of the scans.
+        """
+        request = diagnosis_pb2.DiagnoseRequest(
+            patient_id=patient_id, commit=commit, encoder=encoder
+        )
         return to_value(self._call(self._diagnosis.Diagnose, request), Diagnosed)
 
     def export(

@@ -23,5 +23,7 @@ class Diagnosis(pb_grpc.DiagnosisServicer):
         self, request: pb.DiagnoseRequest, context: ServicerContext
     ) -> pb.DiagnoseResponse:
         """See `LocalClient.diagnose`."""
-        found = await self._threads.run(self._local.diagnose, request.patient_id, request.commit)
+        found = await self._threads.run(
+            self._local.diagnose, request.patient_id, request.commit, request.encoder
+        )
         return to_message(found, pb.DiagnoseResponse)

@@ -43,8 +43,8 @@ class LocalClient:
     """
 
     def __init__(self, store: Store, weights: Path | None = None) -> None:
-        """Of an open store; `weights` is the folder with those of the networks that embed texts,
-        which are looked for in $TUMORBASE_WEIGHTS and the hub's cache too.
+        """Of an open store; `weights` is the folder with those of the networks that embed texts or
+        diagnose, which are looked for in $TUMORBASE_WEIGHTS and the hub's cache too.
         """
         self._store = store
         self._weights = weights
@@ -129,12 +129,19 @@ class LocalClient:
 
         return score_patients(self._view(commit), model, list(patient_ids))
 
-    def diagnose(self, patient_id: str, commit: int = 0) -> Diagnosed:
-        """ICD-10-CM codes of the most similar patients, most probable first.
+    def diagnose(self, patient_id: str, commit: int = 0, encoder: str = "") -> Diagnosed:
+        """What a patient may have, most probable first: codes of the most similar patients, or what
+        the network `encoder` says of the scans.
 
         Raises:
-            NotFound: the store has no such patient.
+            NotFound: the store has no such patient, or no vector of a case of theirs.
+            InvalidRequest: this encoder does not diagnose.
+            MissingWeights: those of the network, or the names of its classes, are not found.
         """
+        if encoder:
+            from tumorbase.query.network_diagnosis import diagnose_by_network
+
+            return diagnose_by_network(self._view(commit), patient_id, encoder, self._weights)
         from tumorbase.query.diagnosis import diagnose
 
         return diagnose(self._view(commit), patient_id)

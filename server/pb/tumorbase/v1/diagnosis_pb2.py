@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tumorbase.v1 import common_pb2 as tumorbase_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctumorbase/v1/diagnosis.proto\x12\x0ctumorbase.v1\x1a\x19tumorbase/v1/common.proto\"5\n\x0f\x44iagnoseRequest\x12\x12\n\npatient_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x02 \x01(\x03\"\x83\x01\n\x10\x44iagnoseResponse\x12\x12\n\npatient_id\x18\x01 \x01(\t\x12\x33\n\tdiagnoses\x18\x02 \x03(\x0b\x32 .tumorbase.v1.DiagnosisCandidate\x12&\n\x07receipt\x18\x03 \x01(\x0b\x32\x15.tumorbase.v1.Receipt\"e\n\x12\x44iagnosisCandidate\x12\x0f\n\x07icd10cm\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\x12\x1b\n\x13supporting_patients\x18\x04 \x03(\t2V\n\tDiagnosis\x12I\n\x08\x44iagnose\x12\x1d.tumorbase.v1.DiagnoseRequest\x1a\x1e.tumorbase.v1.DiagnoseResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctumorbase/v1/diagnosis.proto\x12\x0ctumorbase.v1\x1a\x19tumorbase/v1/common.proto\"F\n\x0f\x44iagnoseRequest\x12\x12\n\npatient_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x02 \x01(\x03\x12\x0f\n\x07\x65ncoder\x18\x03 \x01(\t\"\x83\x01\n\x10\x44iagnoseResponse\x12\x12\n\npatient_id\x18\x01 \x01(\t\x12\x33\n\tdiagnoses\x18\x02 \x03(\x0b\x32 .tumorbase.v1.DiagnosisCandidate\x12&\n\x07receipt\x18\x03 \x01(\x0b\x32\x15.tumorbase.v1.Receipt\"e\n\x12\x44iagnosisCandidate\x12\x0f\n\x07icd10cm\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\x12\x1b\n\x13supporting_patients\x18\x04 \x03(\t2V\n\tDiagnosis\x12I\n\x08\x44iagnose\x12\x1d.tumorbase.v1.DiagnoseRequest\x1a\x1e.tumorbase.v1.DiagnoseResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tumorbase.v1.diagnosis_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DIAGNOSEREQUEST']._serialized_start=73
-  _globals['_DIAGNOSEREQUEST']._serialized_end=126
-  _globals['_DIAGNOSERESPONSE']._serialized_start=129
-  _globals['_DIAGNOSERESPONSE']._serialized_end=260
-  _globals['_DIAGNOSISCANDIDATE']._serialized_start=262
-  _globals['_DIAGNOSISCANDIDATE']._serialized_end=363
-  _globals['_DIAGNOSIS']._serialized_start=365
-  _globals['_DIAGNOSIS']._serialized_end=451
+  _globals['_DIAGNOSEREQUEST']._serialized_end=143
+  _globals['_DIAGNOSERESPONSE']._serialized_start=146
+  _globals['_DIAGNOSERESPONSE']._serialized_end=277
+  _globals['_DIAGNOSISCANDIDATE']._serialized_start=279
+  _globals['_DIAGNOSISCANDIDATE']._serialized_end=380
+  _globals['_DIAGNOSIS']._serialized_start=382
+  _globals['_DIAGNOSIS']._serialized_end=468
 # @@protoc_insertion_point(module_scope)

@@ -8,12 +8,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DiagnoseRequest(_message.Message):
-    __slots__ = ("patient_id", "commit")
+    __slots__ = ("patient_id", "commit", "encoder")
     PATIENT_ID_FIELD_NUMBER: _ClassVar[int]
     COMMIT_FIELD_NUMBER: _ClassVar[int]
+    ENCODER_FIELD_NUMBER: _ClassVar[int]
     patient_id: str
     commit: int
-    def __init__(self, patient_id: _Optional[str] = ..., commit: _Optional[int] = ...) -> None: ...
+    encoder: str
+    def __init__(self, patient_id: _Optional[str] = ..., commit: _Optional[int] = ..., encoder: _Optional[str] = ...) -> None: ...
 
 class DiagnoseResponse(_message.Message):
     __slots__ = ("patient_id", "diagnoses", "receipt")

@@ -47,7 +47,7 @@ class DiagnosisServicer:
     """
 
     def Diagnose(self, request, context):
-        """ICD-10-CM codes from all of a case, most probable first.
+        """ICD-10-CM codes, or disorders by name, from all of a case, most probable first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
