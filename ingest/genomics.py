@@ -1,4 +1,8 @@
-"""Genomic tables of a cohort folder: a profile a row, in columns GENE_rnaseq, _cnv and _mut."""
+"""Genomic tables of a cohort folder: a profile a row, in columns GENE_rnaseq, _cnv and _mut.
+
+Only a column so called is a gene: published tables have labels beside them, numbers such as train,
+survival_months and censorship, from which a model would read the outcome.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +22,21 @@ from tumorbase.ingest.row_checks import LARGEST_MEASURE, RowChecks, parse_number
 from tumorbase.ingest.staging import stage, vector_batch
 from tumorbase.models.encoders import EncoderSpec
 from tumorbase.models.gene_pca import GenePca
-from tumorbase.models.gene_signatures import GeneSignatures
+from tumorbase.models.gene_signatures import KINDS, GeneSignatures
 from tumorbase.models.genomic_profile import GenomicProfile
 from tumorbase.models.weights import UnusableWeights
 from tumorbase.store.errors import BadInput
+
+_GENE_SUFFIXES = tuple(f"_{kind}" for kind in KINDS)
+_EXPECTED = "expected GENE_rnaseq, GENE_cnv or GENE_mut"
+_NAMED = 12  # columns that a message names
 
 
 def read_genomics_table(item: Item, context: Context) -> ItemRows:
     """A table of patient_id and genes; its second file, if it has one, is a signatures.csv.
 
-    An empty cell is a missing value; a row with NaN, infinity or a text in it is rejected, and a
-    column of nothing but texts is left out by name.
+    An empty cell is a missing value; a row with NaN, infinity or a text in it is rejected. What is
+    no gene by its name, or holds nothing but texts, is left out by name.
 
     Raises:
         BadInput: the file cannot be read, or has no patient_id or no gene.
@@ -38,8 +46,14 @@ def read_genomics_table(item: Item, context: Context) -> ItemRows:
     checks = RowChecks(table)
     patients = checks.patients("patient_id", context.known_patients)
     checks.refuse_duplicates([patients], "patient")
-    others = ("patient_id", *TIME_COLUMNS)
-    panel, left_out = gene_columns(table, [name for name in table.names if name not in others])
+    named = [name for name in table.names if name.endswith(_GENE_SUFFIXES)]
+    others = [n for n in table.names if n not in ("patient_id", *TIME_COLUMNS, *named)]
+    panel, left_out = gene_columns(table, named)
+    if others:
+        reason = (
+            f"columns that are no genes by their names are left out: {_shown(others)}; {_EXPECTED}"
+        )
+        left_out.append(Rejected(table.path, reason))
     measured = measured_columns(checks, panel)
     times = {name: checks.times(name) for name in TIME_COLUMNS}
     keep = checks.keep
@@ -67,11 +81,16 @@ def gene_columns(table: CsvTable, names: Sequence[str]) -> tuple[list[str], list
         if np.isfinite(parse_numbers(cells)).any() or cells.unique().to_pylist() in ([], [""]):
             genes.append(name)
         else:
-            reason = f"column {name} holds no number: expected GENE_rnaseq, GENE_cnv or GENE_mut"
-            left_out.append(Rejected(table.path, reason))
+            left_out.append(Rejected(table.path, f"column {name} holds no number: {_EXPECTED}"))
     if not genes:
-        raise BadInput(table.path, "expected columns GENE_rnaseq, GENE_cnv or GENE_mut, got none")
+        raise BadInput(table.path, f"{_EXPECTED} with numbers, got {_shown(table.names)}")
     return genes, left_out
+
+
+def _shown(names: Sequence[str]) -> str:
+    """Names of columns for a message."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(name or "one without a name" for name in names[:_NAMED]) + more
 
 
 def measured_columns(checks: RowChecks, panel: Sequence[str]) -> np.ndarray:

@@ -77,17 +77,35 @@ def test_bad_profile_is_rejected_and_the_others_stay(tmp_path, row: str, reason:
     assert rows.tables["profile"]["patient_id"].to_pylist() == ["P1", "P2", "P3", "P4"]
 
 
-def test_column_of_texts_is_left_out_by_name(tmp_path) -> None:
-    rows = read(tmp_path, "patient_id,TP53_rnaseq,site\nP1,1,x\nP2,2,y\n")
+def test_gene_of_texts_is_left_out_by_name(tmp_path) -> None:
+    rows = read(tmp_path, "patient_id,TP53_rnaseq,KRAS_cnv\nP1,1,x\nP2,2,y\n")
     assert reasons(rows) == [
-        "column site holds no number: expected GENE_rnaseq, GENE_cnv or GENE_mut"
+        "column KRAS_cnv holds no number: expected GENE_rnaseq, GENE_cnv or GENE_mut"
     ]
     assert rows.tables["panel"]["columns"].to_pylist() == [["TP53_rnaseq"]]
 
 
+def test_labels_of_a_published_table_are_no_genes_and_are_named(tmp_path) -> None:
+    labels = "case_id slide_id site is_female oncotree_code age survival_months censorship train"
+    table = f""",patient_id,{labels.replace(" ", ",")},TP53,TP53_rnaseq
+0,P1,P1,P1.svs,2,0,BLCA,63,2.1,0,1.0,5,0.5
+1,P2,P2,P2.svs,2,1,BLCA,59,9.9,1,0.0,6,0.7
+"""
+    rows = read(tmp_path, table)
+    assert rows.tables["panel"]["columns"].to_pylist() == [["TP53_rnaseq"]]
+    assert [row["measured"] for row in rows.tables["profile"].to_pylist()] == [
+        [0.5],
+        [pytest.approx(0.7)],
+    ]
+    assert reasons(rows) == [
+        "columns that are no genes by their names are left out: one without a name, "
+        f"{labels.replace(' ', ', ')}, TP53; expected GENE_rnaseq, GENE_cnv or GENE_mut"
+    ]
+
+
 def test_table_without_genes_is_refused_whole(tmp_path) -> None:
-    with pytest.raises(BadInput, match="got none"):
-        read(tmp_path, "patient_id,site\nP1,x\n")
+    with pytest.raises(BadInput, match=r"expected GENE_rnaseq.* got patient_id, TP53, age$"):
+        read(tmp_path, "patient_id,TP53,age\nP1,1,60\n")
 
 
 def test_without_signatures_profiles_are_encoded_by_components_kept_with_them(tmp_path) -> None:
