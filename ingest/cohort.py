@@ -66,7 +66,6 @@ class _Study:
 
     patient_id: str
     study_id: str | None
-    is_folder: bool
 
 
 def plan_cohort(folder: Path, context: Context) -> tuple[Plan, Context]:
@@ -147,12 +146,11 @@ def _plan_radiology(listing: _Listing, single_studies: dict[str, str]) -> None:
         images = []
         for entry in _entries(listing, patient):
             if entry.is_dir():
-                study = _Study(patient.name, entry.name, is_folder=True)
-                _plan_study(listing, study, list(_files(listing, entry)))
+                _plan_study(listing, _Study(patient.name, entry.name), list(_files(listing, entry)))
             else:
                 images.append(entry)
         if images:
-            study = _Study(patient.name, single_studies.get(patient.name), is_folder=False)
+            study = _Study(patient.name, single_studies.get(patient.name))
             _plan_study(listing, study, images)
 
 
@@ -162,7 +160,7 @@ def _plan_study(listing: _Listing, study: _Study, files: list[Path]) -> None:
     others = [path for path in files if path not in nifti]
     dicom = [path for path in others if path.suffix.lower() in DICOM_SUFFIXES or is_dicom(path)]
     image, masks = _named_nifti(listing, nifti)
-    series = _plan_dicom_study(study, dicom) if dicom else Plan(())
+    series = planner_of("dicom")(dicom, study.patient_id, study.study_id) if dicom else Plan(())
     if image is not None:
         listing.items.append(_nifti_item(study, image, masks))
     elif masks:
@@ -197,18 +195,6 @@ def _nifti_item(study: _Study, image: Path, masks: dict[str, Path]) -> Item:
     key = f"series:{study.patient_id}/{study_id}"
     paths = tuple(str(path) for path in (image, *masks.values()))
     return Item("ct_nifti", key, str(image), paths, study.patient_id, details)
-
-
-def _plan_dicom_study(study: _Study, files: list[Path]) -> Plan:
-    """DICOM knows its own studies: that of studies.csv is meant only where there is but one."""
-    plan: Plan = planner_of("dicom")(files, patient_id=study.patient_id)
-    own = {item.details["study_id"] for item in plan.items}
-    if study.study_id is None or (len(own) > 1 and not study.is_folder):
-        return plan
-    named = (
-        replace(item, details={**item.details, "study_id": study.study_id}) for item in plan.items
-    )
-    return replace(plan, items=tuple(named))
 
 
 def _drawn_on(listing: _Listing, series: Plan, masks: dict[str, Path]) -> Plan:

@@ -34,7 +34,17 @@ class _Found:
     rejected: list[Rejected] = field(default_factory=list)
 
 
-def plan_dicom(paths: Sequence[Path], patient_id: str | None = None) -> Plan:
+@dataclass(frozen=True)
+class _Named:
+    """Patient and study by the names that a cohort folder gives them, None where it gives none."""
+
+    patient_id: str | None
+    study_id: str | None
+
+
+def plan_dicom(
+    paths: Sequence[Path], patient_id: str | None = None, study_id: str | None = None
+) -> Plan:
     """One item "dicom_series" for each series; folders are searched through.
 
     Localizers, screenshots and other modalities are left out, and so is what is not DICOM unless it
@@ -46,15 +56,18 @@ def plan_dicom(paths: Sequence[Path], patient_id: str | None = None) -> Plan:
     Args:
         paths: files and folders.
         patient_id: takes the place of PatientID where a cohort folder fixes it.
+        study_id: what the cohort folder calls the study, if all series are of a single one; by
+            their UIDs, else their dates, several studies stay apart, each named as above.
     """
     found = _Found()
     for path in _files(paths):
         _sort_in(found, path)
     drawn = _drawn_on_series(found)
+    named = _Named(patient_id, study_id if _is_one_study(found) else None)
     items = []
     for series_id, headers in sorted(found.series.items()):
         try:
-            items.append(_item(series_id, headers, drawn.get(series_id, []), patient_id))
+            items.append(_item(series_id, headers, drawn.get(series_id, []), named))
         except BadInput as error:
             found.rejected.append(Rejected(error.path, error.reason))
     if not items and not found.rejected:
@@ -95,6 +108,12 @@ def _sort_in(found: _Found, path: Path) -> None:
         found.drawn.append(header)
     elif header.modality in IMAGE_MODALITIES and not _is_extra(header):
         found.series.setdefault(_series_key(header), []).append(header)
+
+
+def _is_one_study(found: _Found) -> bool:
+    headers = [header for headers in found.series.values() for header in headers]
+    stated = {header.study_id or header.study_date for header in headers} - {""}
+    return len(stated) <= 1
 
 
 def _is_extra(header: DicomHeader) -> bool:
@@ -145,19 +164,19 @@ def _item(
     key: str,
     headers: Sequence[DicomHeader],
     drawn: Sequence[DicomHeader],
-    patient_id: str | None,
+    named: _Named,
 ) -> Item:
     headers = sorted(headers, key=lambda header: header.path)
     first = headers[0]
     folder = os.path.commonpath([str(Path(header.path).parent) for header in headers])
     series_id = first.series_id or _hashed(headers)
     patients = {header.patient_id for header in headers}
-    if patient_id is None and len(patients) > 1:
+    if named.patient_id is None and len(patients) > 1:
         raise BadInput(folder, f"series {series_id}: two series of one UID, of several patients")
     if len({(header.modality, header.study_id) for header in headers}) > 1:
         reason = "two series of one UID, of several modalities or studies"
         raise BadInput(folder, f"series {series_id}: {reason}")
-    patient_id = patient_id or first.patient_id
+    patient_id = named.patient_id or first.patient_id
     if not patient_id:
         raise BadInput(folder, f"series {series_id}: PatientID is empty, expected one")
     try:
@@ -165,7 +184,7 @@ def _item(
     except ValueError as error:
         raise BadInput(folder, f"series {series_id}: {error}") from error
     time = min(times, default=None)
-    study_id = first.study_id or f"{patient_id}/{time.date() if time else series_id}"
+    own_study_id = first.study_id or f"{patient_id}/{time.date() if time else series_id}"
     rtstructs = [header.path for header in drawn if header.modality == "RTSTRUCT"]
     segs = [header.path for header in drawn if header.modality == "SEG"]
     return Item(
@@ -176,7 +195,7 @@ def _item(
         patient_id=patient_id,
         details={
             "series_id": series_id,
-            "study_id": study_id,
+            "study_id": named.study_id or own_study_id,
             "study_time": time.isoformat() if time else None,
             "modality": first.modality,
             "slices": len(headers),

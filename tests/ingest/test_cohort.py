@@ -246,16 +246,40 @@ def _copy_study(source: Path, target: Path, number: int) -> None:
         dataset.save_as(target / f"{number}-{file.name}")
 
 
-def test_only_study_of_studies_csv_names_a_single_dicom_study_not_several(shared, cohort) -> None:
+@pytest.mark.parametrize("folder", ["P7", "P7/base"])
+def test_folder_or_studies_csv_names_a_single_dicom_study_not_several(
+    shared, cohort, folder: str
+) -> None:
     source = shared / "data/ct/sts/STS_002/dicom_CT/image"
     (cohort / "studies.csv").write_text("patient_id,study_id,study_date\nP7,base,2020-01-01\n")
-    target = cohort / "radiology/P7"
-    target.mkdir()
-    for count in (1, 2):
+    target = cohort / "radiology" / folder
+    target.mkdir(parents=True)
+    uid = pydicom.dcmread(source / "000000.dcm").StudyInstanceUID[:50]
+    for count, expected in ((1, {"base"}), (2, {f"{uid}.1", f"{uid}.2"})):
         _copy_study(source, target, count)
         studies = {one.details["study_id"] for one in plan(cohort)[0].items if is_dicom(one)}
-        assert len(studies) == count
-        assert (studies == {"base"}) == (count == 1)
+        assert studies == expected
+
+
+@pytest.mark.parametrize(
+    ("dates", "expected"),
+    [(("", ""), {"base"}), (("20200101", "20200102"), {"P7/2020-01-01", "P7/2020-01-02"})],
+)
+def test_series_without_a_study_uid_are_of_their_folder_unless_their_dates_differ(
+    shared, cohort, dates: tuple[str, str], expected: set[str]
+) -> None:
+    source = shared / "data/ct/sts/STS_002/dicom_CT/image"
+    target = cohort / "radiology/P7/base"
+    target.mkdir(parents=True)
+    for number, date in enumerate(dates):
+        _copy_study(source, target, number)
+        for file in target.glob(f"{number}-*"):
+            dataset = pydicom.dcmread(file)
+            dataset.StudyInstanceUID, dataset.StudyDate = "", date
+            dataset.save_as(file)
+    series = list(filter(is_dicom, plan(cohort)[0].items))
+    assert len(series) == 2
+    assert {one.details["study_id"] for one in series} == expected
 
 
 def is_dicom(found: Item) -> bool:
