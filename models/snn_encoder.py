@@ -76,13 +76,21 @@ def _columns(path: Path) -> tuple[str, ...]:
     """Names of the columns that a file of weights states.
 
     Raises:
-        ValueError: it states none, or anything but a list of names.
+        ValueError: it states none, anything but a list of names, or not as many as its network has
+            inputs.
     """
-    columns = read_notes(path).get("columns", [])
+    notes = read_notes(path)
+    columns, config = notes.get("columns", []), notes.get("config")
     is_list = isinstance(columns, list) and all(isinstance(name, str) for name in columns)
     if not is_list or not columns:
         got = f"{len(columns)} columns" if is_list else f"{columns!r}"
         raise ValueError(f"{path}: expected columns, a list of names, in its metadata, got {got}")
+    inputs = config.get("input_dim") if isinstance(config, dict) else None
+    if inputs not in (None, len(columns)):
+        raise ValueError(
+            f"{path}: expected a column for each input of its network, got {len(columns)} columns "
+            f"and the input_dim {inputs!r}"
+        )
     return tuple(columns)
 
 

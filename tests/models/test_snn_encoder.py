@@ -79,6 +79,18 @@ def test_weights_that_do_not_say_their_columns_are_refused(
         build_encoder("snn", Runtime(weights=tmp_path))
 
 
+@pytest.mark.parametrize("input_dim", [5, "4"])
+def test_weights_of_another_number_of_inputs_than_columns_are_refused(
+    input_dim: object, tmp_path: Path
+) -> None:
+    state = load_file(save_snn(tmp_path, COLUMNS) / "snn.safetensors")
+    notes = {"columns": COLUMNS, "config": {"input_dim": input_dim}}
+    metadata = {name: json.dumps(value) for name, value in notes.items()}
+    save_file(state, tmp_path / "snn.safetensors", metadata)
+    with pytest.raises(ValueError, match=f"got 4 columns and the input_dim {input_dim!r}"):
+        build_encoder("snn", Runtime(weights=tmp_path))
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
