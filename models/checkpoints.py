@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tumorbase.models.caffe_weights import read_caffe
 from tumorbase.models.weights import UnusableWeights
 
 # Training scripts keep their options and scores beside the tensors; these types hold data only.
@@ -40,7 +41,7 @@ def read_state(path: Path, wrapper: str = "", prefixes: Sequence[str] = ()) -> d
     """The tensors of a checkpoint by key, on the CPU.
 
     Args:
-        path: a .safetensors file, or one written by `torch.save`.
+        path: a .safetensors or .caffemodel file, or one written by `torch.save`.
         wrapper: the entry that holds the state dict, such as "state_dict"; empty for a file that is
             one. A file without that entry is taken as the state dict itself.
         prefixes: taken off the keys in this order, each where all of the keys have it.
@@ -124,6 +125,8 @@ def _load(path: Path) -> Mapping[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if path.suffix == ".caffemodel":
+            return read_caffe(path)
         with path.open("rb") as file:
             if not file.read(2).startswith(_MAGIC):
                 raise ValueError("it is neither an archive nor a pickle of torch.save")

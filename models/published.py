@@ -149,10 +149,10 @@ PUBLISHED: dict[str, Weights] = {
             network="ssbr",
             dim=1,
             preprocessing="one slice, -175..275 HU, 128 px, three equal channels, minus 50",
-            source="rsummers11/CADLab@e6963e8, body_part_regressor/snapshots (Caffe, converted by"
-            " layer name)",
+            source="rsummers11/CADLab@e6963e8, body_part_regressor/bodypartregressor/snapshots",
             licence="MIT",
             is_commercial=True,
+            file="_iter_10000.caffemodel",
         ),
         Weights(
             name="lesion-graph",
@@ -169,13 +169,13 @@ PUBLISHED: dict[str, Weights] = {
             network="radnet",
             dim=2048,
             preprocessing="256 x 256 px, at most 32 slices, scaled to 0..1",
-            source="Hugging Face QiaoyuZheng/RP3D-DiagModel",
+            source="Hugging Face QiaoyuZheng/RadDiag",
             licence="MIT; trained on Radiopaedia cases, CC BY-NC-SA 3.0",
             is_commercial=False,
             config={"n_classes": 5569},
             left_over=("bioLORD.", "fcke."),
             hub=HubFile(
-                "QiaoyuZheng/RP3D-DiagModel",
+                "QiaoyuZheng/RadDiag",
                 "RP3D_5569_res_ART_256_32_BCE_T_4_2_0.7_2048_E_F_F_F_N/pytorch_model.bin",
             ),
         ),
