@@ -115,8 +115,16 @@ def sample_triplets(is_positive: np.ndarray, count: int, random: np.random.Gener
     shared = is_positive.astype(np.float64) @ is_positive.T.astype(np.float64)
     similarity = shared * (1.0 - cdist(labels, labels, "jaccard"))  # (lesions, lesions)
     np.fill_diagonal(similarity, np.nan)
+    is_similar = similarity >= SIMILAR_FROM
+    lonely = ~is_similar.any(axis=1)
+    is_similar[lonely, np.nanargmax(similarity[lonely], axis=1)] = True
     anchors = random.integers(len(labels), size=count)
-    return np.array([(a, *_positive_and_negative(similarity[a], random)) for a in anchors])
+    positives = _one_of_each_row(is_similar[anchors], random)
+    to_others = similarity[anchors]  # (count, lesions)
+    is_less_similar = to_others < to_others[np.arange(count), positives, None]
+    even = ~is_less_similar.any(axis=1)
+    is_less_similar[even, np.nanargmin(to_others[even], axis=1)] = True
+    return np.stack([anchors, positives, _one_of_each_row(is_less_similar, random)], axis=1)
 
 
 def triplet_loss(embedding: Tensor, triplets: np.ndarray) -> Tensor:
@@ -130,10 +138,7 @@ def triplet_loss(embedding: Tensor, triplets: np.ndarray) -> Tensor:
     return F.triplet_margin_loss(anchor, positive, negative, margin=TRIPLET_MARGIN)
 
 
-def _positive_and_negative(similarity: np.ndarray, random: np.random.Generator) -> tuple[int, int]:
-    """One lesion's positive and negative by its similarity to all; its own is NaN."""
-    similar = np.flatnonzero(similarity >= SIMILAR_FROM)
-    positive = int(random.choice(similar) if len(similar) else np.nanargmax(similarity))
-    less_similar = np.flatnonzero(similarity < similarity[positive])
-    negative = random.choice(less_similar) if len(less_similar) else np.nanargmin(similarity)
-    return positive, int(negative)
+def _one_of_each_row(is_candidate: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A column of each row drawn from those that are true, at least one, integers (rows,)."""
+    columns: np.ndarray = np.where(is_candidate, random.random(is_candidate.shape), -1.0).argmax(1)
+    return columns

@@ -51,10 +51,10 @@ def _grown_box(
     mask: np.ndarray, spacing_mm: tuple[float, float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """First and last index of the box within the volume, int64 (3,) each."""
-    inside = np.nonzero(mask)
+    inside = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
     ring = np.round(RING_MM / np.array(spacing_mm)).astype(np.int64)
-    low = np.array([indices.min() for indices in inside]) - ring
-    high = np.array([indices.max() for indices in inside]) + ring
+    low = np.array([indices[0] for indices in inside]) - ring
+    high = np.array([indices[-1] for indices in inside]) + ring
     return np.maximum(low, 0), np.minimum(high, np.array(mask.shape) - 1)
 
 

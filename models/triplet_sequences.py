@@ -89,16 +89,16 @@ def _sequences(
 
 def _candidates(lesions: LesionAttributes, anchor: int, rule: SequenceRule) -> list[np.ndarray]:
     """Indices of the lesions that can be B, C, D and E of the sequence that `anchor` begins."""
-    apart = np.linalg.norm(lesions.place - lesions.place[anchor], axis=1)
-    differ = np.linalg.norm(lesions.size - lesions.size[anchor], axis=1)
-    is_typed = lesions.type != UNKNOWN_TYPE
-    is_same = is_typed & (lesions.type == lesions.type[anchor])
-    is_same[anchor] = False
-    is_near = is_same & (apart < rule.similar_below)
-    choices = [
-        is_near & (differ < rule.similar_below),
-        is_near & (differ > rule.dissimilar_above),
-        is_same & (apart > rule.dissimilar_above),
-        is_typed & (lesions.type != lesions.type[anchor]),
+    own_type = lesions.type[anchor]
+    is_typed = (lesions.type != UNKNOWN_TYPE) & (own_type != UNKNOWN_TYPE)
+    of_type = np.flatnonzero(is_typed & (lesions.type == own_type))
+    of_type = of_type[of_type != anchor]
+    apart = np.linalg.norm(lesions.place[of_type] - lesions.place[anchor], axis=1)
+    differ = np.linalg.norm(lesions.size[of_type] - lesions.size[anchor], axis=1)
+    is_near = apart < rule.similar_below
+    return [
+        of_type[is_near & (differ < rule.similar_below)],
+        of_type[is_near & (differ > rule.dissimilar_above)],
+        of_type[apart > rule.dissimilar_above],
+        np.flatnonzero(is_typed & (lesions.type != own_type)),
     ]
-    return [np.flatnonzero(choice) for choice in choices]

@@ -201,6 +201,23 @@ def test_triplets_share_more_labels_with_the_positive_than_with_the_negative() -
     assert (triplets[:, 0] != triplets[:, 1]).all()
 
 
+def test_every_lesion_that_fits_is_drawn_alike() -> None:
+    """Four lesions are like the first and three are not: each comes as often as its fellows."""
+    labels = np.eye(3, dtype=bool)[[0, 0, 0, 0, 0, 1, 1, 2]]
+    triplets = sample_triplets(labels, 20_000, seeded(2))
+    assert np.bincount(triplets[:, 0]) / 20_000 == pytest.approx(np.full(8, 1 / 8), abs=0.01)
+    _, positive, negative = triplets[triplets[:, 0] == 0].T
+    assert np.bincount(positive)[1:] / len(positive) == pytest.approx(np.full(4, 1 / 4), abs=0.05)
+    assert np.bincount(negative)[5:] / len(negative) == pytest.approx(np.full(3, 1 / 3), abs=0.05)
+
+
+def test_lesions_that_are_all_alike_still_make_triplets() -> None:
+    """None is less similar: the negative is the first of the least similar ones."""
+    triplets = sample_triplets(np.ones((4, 2), bool), 50, seeded(0))
+    assert (triplets[:, 0] != triplets[:, 1]).all()
+    assert triplets[:, 2].tolist() == [int(anchor == 0) for anchor in triplets[:, 0]]
+
+
 def test_two_lesions_make_no_triplet() -> None:
     with pytest.raises(ValueError, match="at least 3 lesions to draw triplets, got 2"):
         sample_triplets(np.eye(2, dtype=bool), 1, seeded(0))
