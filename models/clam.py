@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,9 +20,10 @@ CLUSTER_PATCHES = 8  # the most, and the least, attended ones of a bag
 class Clam(nn.Module):
     """Hazards, or classes, from gated attention with one branch for all or one a class.
 
-    Keys are those of mahmoodlab/CLAM@d7fe58b, models/model_clam.py (`CLAM_SB`, `CLAM_MB`, gated).
-    A classifier reads `logits.softmax(dim=1)`. In training the loss of the bag is joined by that of
-    its clusters, in the paper 0.7 of the one and 0.3 of the other:
+    Keys are those of mahmoodlab/CLAM@d7fe58b, models/model_clam.py (`CLAM_SB`, `CLAM_MB`, gated);
+    `published_state` gives a published checkpoint these. A classifier reads
+    `logits.softmax(dim=1)`. In training the loss of the bag is joined by that of its clusters, in
+    the paper 0.7 of the one and 0.3 of the other:
 
         embedded, scores = network.attend(patches)
         output = network.classify(embedded, scores)
@@ -124,6 +127,19 @@ class Clam(nn.Module):
             elif self.is_exclusive:
                 losses.append(smooth_svm(classifier(most), targets=branch.new_zeros(count).long()))
         return torch.stack(losses).mean()
+
+
+def published_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a published checkpoint under the keys of `Clam`.
+
+    It was trained on several GPUs, so that its keys begin with `attention_net.module.`, and holds
+    constants of the instance loss, which are left out.
+    """
+    return {
+        key.replace("attention_net.module.", "attention_net."): tensor
+        for key, tensor in state.items()
+        if not key.startswith("instance_loss_fn.")
+    }
 
 
 def smooth_svm(logits: Tensor, targets: Tensor) -> Tensor:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from golden import assert_golden, fill, seeded, state_shapes
-from tumorbase.models.clam import Clam, smooth_svm
+from tumorbase.models.checkpoints import load_into, read_state
+from tumorbase.models.clam import Clam, published_state, smooth_svm
 
 # Of mahmoodlab/CLAM@d7fe58b with 3 classes and dropout, filled as the goldens are, for a bag
 # max(standard_normal((30, 1024)), 0) of seed 30 and the label 1: logits, and the instance loss
@@ -73,6 +76,20 @@ def test_keys_are_the_published_ones(branches: str, size: str, hidden: int) -> N
             for kind, shape in _linear(2, 512)
         ),
     ]
+
+
+def test_a_checkpoint_as_published_is_loaded(bag: Tensor, tmp_path: Path) -> None:
+    """With the keys of DataParallel, and the labels of the instance loss among them."""
+    state = {
+        key.replace("attention_net.", "attention_net.module."): tensor
+        for key, tensor in filled("multi").state_dict().items()
+    }
+    assert "attention_net.module.3.attention_a.0.weight" in state
+    file = tmp_path / "s_0_checkpoint.pt"
+    torch.save(state | {"instance_loss_fn.labels": torch.arange(2)}, file)
+    network = Clam(n_classes=3, branches="multi").eval()
+    load_into(network, published_state(read_state(file)), str(file))
+    assert torch.equal(network(bag).logits, filled("multi")(bag).logits)
 
 
 def test_a_branch_a_class_pools_for_its_class_alone(bag: Tensor) -> None:
