@@ -20,6 +20,7 @@ import numpy as np
 
 from tumorbase.ingest.worker import die_with_parent
 from tumorbase.models.encoders import Runtime, is_network
+from tumorbase.models.once import Answers, found_so_far, remember
 from tumorbase.store.errors import WorkerDied
 
 _KEY_BYTES = 32
@@ -90,7 +91,8 @@ class DeviceProcess:
         spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
         key = os.urandom(_KEY_BYTES)
         ours, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=_serve, args=(theirs, key, tuple(names), runtime))
+        told = (theirs, key, tuple(names), runtime, found_so_far())
+        self._process = spawn.Process(target=_serve, args=told)
         self._process.start()
         theirs.close()
         try:
@@ -124,7 +126,14 @@ class _Request:
         return self.name == other.name and own == others
 
 
-def _serve(ready: Connection, key: bytes, names: tuple[str, ...], runtime: Runtime) -> None:
+def _serve(
+    ready: Connection,
+    key: bytes,
+    names: tuple[str, ...],
+    runtime: Runtime,
+    found: Answers,
+) -> None:
+    remember(found)
     threading.Thread(target=die_with_parent, daemon=True).start()
     from tumorbase.models.encoders import build_encoder
 

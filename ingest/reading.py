@@ -12,6 +12,7 @@ from itertools import chain, islice
 
 from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.ingest.worker import prepare_worker, read_item
+from tumorbase.models.once import found_so_far
 from tumorbase.store.errors import BadInput, WorkerDied
 
 Read = tuple["Pending", ItemRows | BadInput]
@@ -50,7 +51,8 @@ def _read_in_workers(
     # grpc and lancedb do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
     running: deque[tuple[Pending, Future[ItemRows | BadInput]]] = deque()
-    with ProcessPoolExecutor(workers, spawn, initializer=prepare_worker) as pool:
+    found = (found_so_far(),)
+    with ProcessPoolExecutor(workers, spawn, initializer=prepare_worker, initargs=found) as pool:
         try:
             while True:
                 for each in islice(items, 2 * workers - len(running)):

@@ -10,6 +10,7 @@ from importlib import import_module
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
+from tumorbase.models.once import Answers, remember
 from tumorbase.models.weights import UnusableWeights
 from tumorbase.store.disk_errors import is_disk_error
 from tumorbase.store.errors import BadInput, MissingWeights, StoreNotWritable
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
     from tumorbase.ingest.item import Context, Item, ItemRows
 
 
-def prepare_worker() -> None:
-    """One thread a worker: the workers share the cores, and more threads would only contend."""
+def prepare_worker(found: Answers) -> None:
+    """One thread a worker: the workers share the cores, and more threads would only contend. What
+    the ingesting process found out, `once.found_so_far`, is not found out again.
+    """
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"
+    remember(found)
     threading.Thread(target=die_with_parent, daemon=True).start()
 
 

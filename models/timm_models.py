@@ -11,6 +11,7 @@ from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import nn
 
 from tumorbase.models.encoders import Runtime
+from tumorbase.models.once import once
 from tumorbase.models.patch_encoders import PatchEncoder
 from tumorbase.models.patch_tower import PatchPreprocessing
 from tumorbase.models.published import HubFile, Weights
@@ -68,22 +69,14 @@ def timm_weights(name: str) -> Weights:
         ValueError: as `timm_preprocessing`, or the model gives no single vector of an image.
     """
     model = name.removeprefix(PREFIX)
-    preprocessing = timm_preprocessing(model)
-    pixels = preprocessing.crop_px
-    with torch.device("meta"), torch.inference_mode():
-        output = timm_network(model).eval()(torch.empty(1, 3, pixels, pixels))
-    if output.ndim != 2:
-        raise ValueError(
-            f"{model}: expected one vector an image, got an output of {tuple(output.shape)}"
-        )
     published = _published(model)
     classifiers = published.classifier or ()
     heads = (classifiers,) if isinstance(classifiers, str) else classifiers
     return Weights(
         name=name,
         network="timm",
-        dim=output.shape[1],
-        preprocessing=preprocessing.summary,
+        dim=once(("timm dim", model), lambda: _embedding_dim(model)),
+        preprocessing=timm_preprocessing(model).summary,
         source=f"Hugging Face {published.hf_hub_id}" if published.hf_hub_id else "not stated",
         licence=f"{published.license or 'not stated'}; see that of the training data too",
         is_commercial=False,
@@ -91,6 +84,18 @@ def timm_weights(name: str) -> Weights:
         hub=HubFile(published.hf_hub_id, "model.safetensors") if published.hf_hub_id else None,
         left_over=tuple(f"{head.partition('.')[0]}." for head in heads),
     )
+
+
+def _embedding_dim(model: str) -> int:
+    """How many numbers the network gives of an image, which timm lists nowhere: by shapes alone."""
+    pixels = timm_preprocessing(model).crop_px
+    with torch.device("meta"), torch.inference_mode():
+        output = timm_network(model).eval()(torch.empty(1, 3, pixels, pixels))
+    if output.ndim != 2:
+        raise ValueError(
+            f"{model}: expected one vector an image, got an output of {tuple(output.shape)}"
+        )
+    return output.shape[1]
 
 
 def _published(model: str) -> PretrainedCfg:

@@ -8,6 +8,7 @@ from urllib.parse import urlparse
 import torch
 import torchvision
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torchvision.models import get_model, get_model_weights, list_models
 
 from tumorbase.models.encoders import Runtime
@@ -66,8 +67,7 @@ def torchvision_weights(name: str) -> Weights:
     """
     model = name.removeprefix(PREFIX)
     published = _published(model)
-    # A RegNet computes its widths with tensors, of which nothing is known on "meta".
-    with torch.device("cpu" if model.startswith("regnet_") else "meta"):
+    with ShapesOnly():
         _, classifier, dim = _without_classifier(model)
     file = urlparse(published.url).path.rpartition("/")[2]
     return Weights(
@@ -102,6 +102,20 @@ def _without_classifier(model: str) -> tuple[nn.Module, str, int]:
     name, classifier = linear[-1]
     network.set_submodule(name, nn.Identity())
     return network, name, classifier.in_features
+
+
+class ShapesOnly(TorchFunctionMode):
+    """Parameters have a shape and no values. On the device "meta" nothing else would have values
+    either, and a RegNet computes its widths with tensors.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        options = dict(kwargs or {})
+        if function in (torch.empty, torch.zeros, torch.ones):
+            options["device"] = "meta"
+        return function(*args, **options)
 
 
 def _published(model: str) -> Any:

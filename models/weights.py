@@ -6,9 +6,9 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
+from tumorbase.models.once import once
 from tumorbase.models.published import HubFile, Weights
 
 FOLDER_VARIABLE = "TUMORBASE_WEIGHTS"
@@ -71,8 +71,7 @@ def _candidates(weights: Weights, folder: Path) -> Iterator[Path]:
 
 
 def _found(weights: Weights, path: Path) -> FoundWeights:
-    state = path.stat()
-    sha256 = _file_sha256(path, state.st_mtime_ns, state.st_size)
+    sha256 = _file_sha256(path)
     is_published = bool(weights.sha256) and sha256.startswith(weights.sha256)
     if weights.sha256 and path.name == weights.file and not is_published:
         raise UnusableWeights(
@@ -82,11 +81,16 @@ def _found(weights: Weights, path: Path) -> FoundWeights:
     return FoundWeights(path, sha256, is_published)
 
 
-@lru_cache(maxsize=64)
-def _file_sha256(path: Path, modified_ns: int, size: int) -> str:
-    """The file's hash; read again only when it was modified."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _file_sha256(path: Path) -> str:
+    """The file's hash; a few gigabytes are read again only where they were modified."""
+
+    def read() -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    status = path.stat()
+    state = (str(path), status.st_size, status.st_mtime_ns, status.st_ino)
+    return once(("sha256", *state), read)
 
 
 def _from_hub(hub: HubFile) -> Path | None:
