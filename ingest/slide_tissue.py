@@ -40,4 +40,5 @@ def look_for_tissue(slide: SlideSource) -> Tissue:
     wanted = max(wanted, extent_um / MAX_OVERVIEW_PX)
     step = overview_step(slide, wanted)
     rgb = overview(slide, wanted)
-    return Tissue(find_tissue(rgb, step * slide.mpp), step, is_dark_field(rgb))
+    is_dark = is_dark_field(rgb)
+    return Tissue(find_tissue(rgb, step * slide.mpp, is_dark), step, is_dark)

@@ -38,7 +38,7 @@ MAX_HOLE_UM2 = 40_000.0
 MIN_TISSUE_SHARE = 0.01  # of a tile too small for the areas above
 
 
-def find_tissue(rgb: np.ndarray, mpp: float) -> np.ndarray:
+def find_tissue(rgb: np.ndarray, mpp: float, is_dark: bool) -> np.ndarray:
     """Where there is tissue: bool (H, W), all False on an empty slide.
 
     Stained tissue on white is told by the hue-saturation-density model (van der Laak et al. 2000,
@@ -49,6 +49,7 @@ def find_tissue(rgb: np.ndarray, mpp: float) -> np.ndarray:
     Args:
         rgb: uint8 (H, W, 3), an overview or a tile.
         mpp: its micrometres per pixel.
+        is_dark: what `is_dark_field` says of it.
 
     Raises:
         ValueError: another shape or type, or an mpp that is not a positive number.
@@ -59,7 +60,7 @@ def find_tissue(rgb: np.ndarray, mpp: float) -> np.ndarray:
         raise ValueError(f"mpp must be a positive number of micrometres per pixel, got {mpp}")
     sigma = SMOOTHING_UM / mpp / 2.0
     smooth = ndimage.gaussian_filter(rgb.astype(np.float32), (sigma, sigma, 0), truncate=3.0)
-    if is_dark_field(rgb):
+    if is_dark:
         return _clean(_glow(smooth), mpp)
     density, chroma, hue = _colour(smooth)
     ink = _ink(density, chroma, hue)

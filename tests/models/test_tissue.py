@@ -44,17 +44,17 @@ def fluorescent(shared: Path) -> np.ndarray:
 
 
 def test_stained_tissue_is_found_and_glass_is_not(stained: np.ndarray) -> None:
-    mask = find_tissue(stained, MPP)
+    assert not is_dark_field(stained)
+    mask = find_tissue(stained, MPP, is_dark=False)
     assert 0.28 < mask.mean() < 0.36
     dark = stained.min(axis=2) < 170
     assert (mask & dark).sum() > 0.9 * dark.sum()
     assert not mask[200:350, :40].any()  # glass
-    assert not is_dark_field(stained)
 
 
 def test_glowing_tissue_is_found_on_a_dark_ground(fluorescent: np.ndarray) -> None:
-    mask = find_tissue(fluorescent, MPP)
     assert is_dark_field(fluorescent)
+    mask = find_tissue(fluorescent, MPP, is_dark=True)
     assert 0.7 < mask.mean() < 0.9
     assert not mask[:30, :30].any()
     assert fluorescent.max(axis=2)[mask].mean() > 4 * fluorescent.max(axis=2)[~mask].mean()
@@ -70,7 +70,7 @@ def test_pen_strokes_are_not_tissue(stained: np.ndarray, ink: str) -> None:
         Image.new("RGB", strokes.size, INKS[ink]), Image.fromarray(stained), strokes
     )
     pen = np.asarray(drawn.filter(ImageFilter.GaussianBlur(0.8)))
-    mask, unmarked = find_tissue(pen, MPP), find_tissue(stained, MPP)
+    mask, unmarked = (find_tissue(rgb, MPP, is_dark=False) for rgb in (pen, stained))
     is_stroke = np.asarray(strokes) > 0
     assert (mask & is_stroke & ~unmarked).sum() < 0.02 * is_stroke.sum()
     assert (mask & unmarked).sum() > 0.95 * (unmarked & ~is_stroke).sum()
@@ -79,19 +79,20 @@ def test_pen_strokes_are_not_tissue(stained: np.ndarray, ink: str) -> None:
 @pytest.mark.parametrize("tile", ["histo.jpg", "high-nuclei-score-level0.png", "target_image.png"])
 def test_a_tile_full_of_tissue_is_tissue(shared: Path, tile: str) -> None:
     rgb = np.asarray(Image.open(shared / "data/pathology/tiles" / tile).convert("RGB"))
-    assert find_tissue(rgb, 0.5).mean() > 0.9
+    assert find_tissue(rgb, 0.5, is_dark_field(rgb)).mean() > 0.9
 
 
 @pytest.mark.parametrize("level", [0, 12, 128, 240, 255])
 def test_an_empty_slide_has_no_tissue(level: int) -> None:
     noise = np.random.default_rng(0).normal(level, 2.0, (200, 300, 3))
-    assert not find_tissue(np.clip(noise, 0, 255).astype(np.uint8), 8.0).any()
+    rgb = np.clip(noise, 0, 255).astype(np.uint8)
+    assert not find_tissue(rgb, 8.0, is_dark_field(rgb)).any()
 
 
 def test_a_stain_of_ink_colour_over_much_of_the_slide_is_tissue() -> None:
     rgb = np.full((200, 200, 3), 245, dtype=np.uint8)
     rgb[40:160, 40:160] = (40, 140, 80)  # as of a trichrome
-    assert find_tissue(rgb, 8.0)[60:140, 60:140].all()
+    assert find_tissue(rgb, 8.0, is_dark=False)[60:140, 60:140].all()
 
 
 def test_specks_are_dropped_and_holes_closed() -> None:
@@ -99,7 +100,7 @@ def test_specks_are_dropped_and_holes_closed() -> None:
     rgb[40:160, 40:160] = (200, 120, 170)
     rgb[95:105, 95:105] = 245
     rgb[10:13, 10:13] = (200, 120, 170)
-    mask = find_tissue(rgb, 8.0)
+    mask = find_tissue(rgb, 8.0, is_dark=False)
     assert mask[100, 100]
     assert not mask[:30, :30].any()
 
@@ -115,4 +116,4 @@ def test_specks_are_dropped_and_holes_closed() -> None:
 )
 def test_what_is_no_overview_is_refused(rgb: np.ndarray, mpp: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        find_tissue(rgb, mpp)
+        find_tissue(rgb, mpp, is_dark=False)
