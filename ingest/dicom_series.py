@@ -1,4 +1,4 @@
-"""The volume of one DICOM series of single-slice images."""
+"""The volume of one DICOM series: its slices, one or more a file, make one even stack."""
 
 from __future__ import annotations
 
@@ -6,47 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydicom.dataset import Dataset
 
-from tumorbase.ingest.dicom_header import read_dataset, refuse_damage, sop_instance
+from tumorbase.ingest.dicom_slices import Slice, read_pixels, read_slices
 from tumorbase.ingest.item import Rejected
 from tumorbase.ingest.volume import Volume, turn_to_lps, unmeasurable
 from tumorbase.store.errors import BadInput
 
 # Slices may lie this part of the spacing off an even stack, as scanners round their positions.
 SPACING_TOLERANCE = 0.1
+_ROUNDING_MM = 0.11  # or so far: some state positions to a tenth of a millimetre
 _SAME_POSITION_MM = 0.01
 _SAME_DIRECTION = 1e-3  # greatest difference of a direction cosine within a series
-_GEOMETRY = (
-    "SOPInstanceUID",
-    "FrameOfReferenceUID",
-    "NumberOfFrames",
-    "SliceThickness",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "Rows",
-    "Columns",
-)
-
-
-@dataclass(frozen=True, eq=False)
-class _Slice:
-    """Where one slice lies: `axes` are the unit directions of x (along a row) and y, (2, 3)."""
-
-    path: str
-    sop_instance: str
-    frame_of_reference: str
-    position_mm: np.ndarray
-    axes: np.ndarray
-    spacing_yx_mm: tuple[float, float]
-    shape_yx: tuple[int, int]
-    thickness_mm: float | None
-
-    @property
-    def along_mm(self) -> float:
-        """Position along the normal of the slice."""
-        return float(self.position_mm @ np.cross(*self.axes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +45,11 @@ def read_series(folder: str, series_id: str, paths: Sequence[str]) -> DicomSerie
 
     Raises:
         BadInput: a file is truncated or cannot be decoded; a slice is missing; the files differ in
-            orientation, matrix or frame of reference; two slices lie at one position.
+            orientation, matrix or frame of reference; two slices lie at one position, as in series
+            over time.
     """
-    slices, duplicates = _without_duplicates([_read_geometry(path) for path in paths])
-    slices.sort(key=lambda one: one.along_mm)
+    files, duplicates = _without_duplicates([read_slices(path) for path in sorted(paths)])
+    slices = sorted((one for file in files for one in file), key=lambda one: one.along_mm)
     try:
         _check_one_series(slices)
         step_mm = _slice_step(slices)
@@ -87,8 +58,10 @@ def read_series(folder: str, series_id: str, paths: Sequence[str]) -> DicomSerie
     first = slices[0]
     # Filled slice by slice as (z, y, x), so that only one copy of the volume is in memory.
     voxels = np.empty((len(slices), *first.shape_yx), dtype=np.float32)
-    for index, one in enumerate(slices):
-        voxels[index] = _read_pixels(one)
+    index_of = {one: index for index, one in enumerate(slices)}
+    for file in files:
+        for one, pixels in zip(file, read_pixels(file), strict=True):
+            voxels[index_of[one]] = pixels
     if reason := unmeasurable(voxels):
         raise BadInput(folder, f"series {series_id}: {reason}")
     affine = np.eye(4)
@@ -97,67 +70,40 @@ def read_series(folder: str, series_id: str, paths: Sequence[str]) -> DicomSerie
     affine[:3, 2] = step_mm
     affine[:3, 3] = first.position_mm
     turned, grid = turn_to_lps(voxels.T, affine)
-    return DicomSeries(Volume(turned, grid), tuple(one.path for one in slices), tuple(duplicates))
+    ordered = tuple(dict.fromkeys(one.path for one in slices))
+    return DicomSeries(Volume(turned, grid), ordered, tuple(duplicates))
 
 
-def _read_geometry(path: str) -> _Slice:
-    dataset = read_dataset(path, tags=_GEOMETRY, pixels=False)
-    with refuse_damage(path):
-        return _geometry(path, dataset)
-
-
-def _geometry(path: str, dataset: Dataset) -> _Slice:
-    missing = [tag for tag in _GEOMETRY[4:] if not dataset.get(tag)]
-    if dataset.get("NumberOfFrames", 1) not in (None, 1):
-        raise BadInput(path, f"expected one slice a file, got {dataset.NumberOfFrames} frames")
-    if missing:
-        raise BadInput(path, f"truncated DICOM or no slice in space: {', '.join(missing)} missing")
-    spacing = [float(mm) for mm in dataset.PixelSpacing or ()]
-    axes = np.array(dataset.ImageOrientationPatient or (), dtype=np.float64)
-    position = np.array(dataset.ImagePositionPatient or (), dtype=np.float64)
-    if len(spacing) != 2 or not all(0 < mm < np.inf for mm in spacing):
-        raise BadInput(path, f"PixelSpacing must be two positive numbers of mm, got {spacing}")
-    if axes.shape != (6,) or not abs(np.linalg.norm(np.cross(axes[:3], axes[3:])) - 1) <= 0.01:
-        raise BadInput(path, f"ImageOrientationPatient must be two unit vectors, got {axes}")
-    if position.shape != (3,) or not np.isfinite(position).all():
-        raise BadInput(path, f"ImagePositionPatient must be a finite point, got {position}")
-    thickness = dataset.get("SliceThickness")
-    return _Slice(
-        path=path,
-        sop_instance=sop_instance(dataset),
-        frame_of_reference=str(dataset.get("FrameOfReferenceUID") or ""),
-        position_mm=position,
-        axes=axes.reshape(2, 3),
-        spacing_yx_mm=(spacing[0], spacing[1]),
-        shape_yx=(int(dataset.Rows), int(dataset.Columns)),
-        thickness_mm=None if thickness is None else float(thickness),
-    )
-
-
-def _without_duplicates(slices: Sequence[_Slice]) -> tuple[list[_Slice], list[Rejected]]:
-    kept: dict[str, _Slice] = {}
+def _without_duplicates(
+    files: Sequence[tuple[Slice, ...]],
+) -> tuple[list[tuple[Slice, ...]], list[Rejected]]:
+    kept: dict[str, tuple[Slice, ...]] = {}
     duplicates = []
-    for one in sorted(slices, key=lambda one: one.path):
-        first = kept.setdefault(one.sop_instance or one.path, one)
-        if first is one:
+    for file in files:
+        path = file[0].path
+        first = kept.setdefault(file[0].sop_instance or path, file)
+        if first is file:
             continue
-        if not _same_slice(first, one):
+        if not _same_slices(first, file):
             raise BadInput(
-                one.path, f"two different slices with one SOPInstanceUID, the other is {first.path}"
+                path,
+                f"two different slices with one SOPInstanceUID, the other is {first[0].path}",
             )
-        duplicates.append(Rejected(one.path, f"duplicate of {first.path}, which is used"))
+        duplicates.append(Rejected(path, f"duplicate of {first[0].path}, which is used"))
     return list(kept.values()), duplicates
 
 
-def _same_slice(first: _Slice, other: _Slice) -> bool:
-    return (
-        first.shape_yx == other.shape_yx
-        and np.array_equal(first.position_mm, other.position_mm)
-        and np.array_equal(_read_pixels(first), _read_pixels(other))
-    )
+def _same_slices(first: Sequence[Slice], other: Sequence[Slice]) -> bool:
+    if len(first) != len(other):
+        return False
+    pairs = zip(first, other, strict=True)
+    return all(
+        one.shape_yx == same.shape_yx and np.array_equal(one.position_mm, same.position_mm)
+        for one, same in pairs
+    ) and all(map(np.array_equal, read_pixels(first), read_pixels(other)))
 
 
-def _check_one_series(slices: Sequence[_Slice]) -> None:
+def _check_one_series(slices: Sequence[Slice]) -> None:
     """Refuse slices that cannot be of one stack: they would make a volume that never was."""
     first = slices[0]
     for one in slices[1:]:
@@ -173,7 +119,7 @@ def _check_one_series(slices: Sequence[_Slice]) -> None:
             raise _NotOneStack("two series of one UID: more than one FrameOfReferenceUID")
 
 
-def _slice_step(slices: Sequence[_Slice]) -> np.ndarray:
+def _slice_step(slices: Sequence[Slice]) -> np.ndarray:
     """The vector in LPS mm from one slice to the next, float64 (3,).
 
     Raises:
@@ -187,6 +133,7 @@ def _slice_step(slices: Sequence[_Slice]) -> np.ndarray:
     along_mm = np.array([one.along_mm for one in slices])
     steps_mm = np.diff(along_mm)
     step_mm = float(np.median(steps_mm))
+    tolerance_mm = max(SPACING_TOLERANCE * step_mm, min(_ROUNDING_MM, step_mm / 4))
     narrow = steps_mm < _SAME_POSITION_MM
     if narrow.any():
         index = int(narrow.argmax())
@@ -194,7 +141,7 @@ def _slice_step(slices: Sequence[_Slice]) -> np.ndarray:
             f"two series of one UID, or a repeated acquisition: {slices[index].path} and "
             f"{slices[index + 1].path} both lie at {along_mm[index]:.2f} mm along the normal",
         )
-    uneven = np.abs(steps_mm - step_mm) > SPACING_TOLERANCE * step_mm
+    uneven = np.abs(steps_mm - step_mm) > tolerance_mm
     if uneven.any():
         index = int(uneven.argmax())
         between = f"between {along_mm[index]:.2f} and {along_mm[index + 1]:.2f} mm along the normal"
@@ -203,20 +150,13 @@ def _slice_step(slices: Sequence[_Slice]) -> np.ndarray:
         raise _NotOneStack(
             f"{what} {between}: {steps_mm[index]:.2f} mm apart, expected {step_mm:.2f}"
         )
-    return (last.position_mm - first.position_mm) / (len(slices) - 1)
-
-
-def _read_pixels(one: _Slice) -> np.ndarray:
-    """Rescaled pixels (y, x); the slope may differ from slice to slice (PET)."""
-    dataset = read_dataset(one.path)
-    if "PixelData" not in dataset or "TransferSyntaxUID" not in dataset.file_meta:
-        raise BadInput(one.path, "truncated DICOM: the file ends before or within its pixels")
-    with refuse_damage(one.path):
-        pixels = dataset.pixel_array
-        slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-        slope, intercept = float(slope or 1), float(intercept or 0)
-    if pixels.shape != one.shape_yx:
-        raise BadInput(one.path, f"expected pixels of shape {one.shape_yx}, got {pixels.shape}")
-    scaled = pixels * np.float32(slope)
-    scaled += np.float32(intercept)
-    return scaled
+    step = (last.position_mm - first.position_mm) / (len(slices) - 1)
+    stack_mm = first.position_mm + np.arange(len(slices))[:, None] * step
+    off_mm = np.linalg.norm([one.position_mm for one in slices] - stack_mm, axis=1)
+    if off_mm.max() > tolerance_mm:  # what lies aside, or many small differences that add up
+        index = int(off_mm.argmax())
+        raise _NotOneStack(
+            f"uneven stack: {slices[index].path} lies {off_mm[index]:.2f} mm off its place among "
+            f"{len(slices)} slices {step_mm:.2f} mm apart"
+        )
+    return step

@@ -137,6 +137,40 @@ def test_uneven_spacing_is_refused(folder: Path) -> None:
         _read(folder)
 
 
+def _place(folder: Path, positions_mm: list[list[float]]) -> None:
+    for path, position in zip(sorted(folder.iterdir()), positions_mm, strict=True):
+
+        def move(dataset: Dataset, position: list[float] = position) -> None:
+            dataset.ImagePositionPatient = position
+
+        _change(path, move)
+
+
+def test_positions_rounded_to_a_tenth_of_a_millimetre_are_even(folder: Path) -> None:
+    _place(folder, [[1.0, 2.0, round(0.625 * number, 1)] for number in range(12)])
+    assert _read(folder).volume.grid.spacing_mm[0] == pytest.approx(0.625, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "positions_mm",
+    [
+        [[1.0 + 2 * (number > 5), 2.0, 3.0 * number] for number in range(12)],  # the table moved
+        [[1.0, 2.0, 3.0 * number + 0.2 * max(0, number - 5)] for number in range(12)],
+    ],
+)
+def test_slices_aside_or_of_two_spacings_are_refused(
+    folder: Path, positions_mm: list[list[float]]
+) -> None:
+    _place(folder, positions_mm)
+    with pytest.raises(BadInput, match=r"uneven stack: .* off its place among 12 slices"):
+        _read(folder)
+
+
+def test_a_gantry_tilt_is_kept(folder: Path) -> None:
+    _place(folder, [[1.0, 2.0 + 0.3 * number, 3.0 * number] for number in range(12)])
+    np.testing.assert_allclose(_read(folder).volume.grid.affine[:3, 2], (0, 0.3, 3.0))
+
+
 def _coronal(dataset: Dataset) -> None:
     dataset.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
 
