@@ -170,7 +170,8 @@ def _encode(
 
 
 def _in_slice(image_hu: np.ndarray, box: TrueBox) -> LesionInVolume:
-    box_px = (box.x_min_px, box.y_min_px, box.x_max_px, box.y_max_px)
+    # The files count pixels from 1, as DL_info.csv does; the networks were trained to count from 0.
+    box_px = (box.x_min_px - 1, box.y_min_px - 1, box.x_max_px - 1, box.y_max_px - 1)
     return LesionInVolume(image_hu[None], 0, box_px, NOMINAL_SPACING_MM)
 
 

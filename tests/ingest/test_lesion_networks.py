@@ -168,7 +168,7 @@ def test_key_slices_are_encoded_with_themselves_for_neighbours(
             LesionInVolume(
                 np.repeat(image_hu[None], 5, axis=0),
                 2,
-                (box.x_min_px, box.y_min_px, box.x_max_px, box.y_max_px),
+                tuple(px - 1 for px in (box.x_min_px, box.y_min_px, box.x_max_px, box.y_max_px)),
                 (1.0, 0.8, 0.8),
             )
             for box in read_boxes(item.files[1], image_hu.shape)
