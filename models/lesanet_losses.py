@@ -30,7 +30,8 @@ class LesionTargets:
     """What is known of a batch of lesions, bool (batch, labels) each.
 
     `is_positive`: the report states the label. `is_uncertain`: it may, and the cross-entropy leaves
-    it out. `is_excluded`: it is ruled out by another one, so that its absence is reliable.
+    it out. `is_excluded`: it is ruled out by another one, so that its absence is reliable. The
+    reference takes labels that a report may state for positive, and their parents for uncertain.
     """
 
     is_positive: Tensor
