@@ -1,7 +1,7 @@
 """SMuRF: grade and outcome from a CT's tumour and lymph node and a slide (Song et al. 2025).
 
-Source: Song et al., eBioMedicine 114 (2025) 105663, and its code SMuRF_MultiModal (models.py,
-swintransformer.py). What differs from the code, and why, is in docs/models/smurf.md.
+Source: Song et al., eBioMedicine 114 (2025) 105663, and its code, iridyne/SMuRF_MultiModal@2a76854
+(a copy). What differs from the code, and why, is in docs/models/smurf.md.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TASKS = {"multitask": ("grade", "hazard"), "grade": ("grade",), "survival": ("ha
 
 @dataclass(frozen=True)
 class SmurfConfig:
-    """What the network is made of; the published hyper-parameters are not known.
+    """What the network is made of; published are attention_dim=24 and hidden_dims=(64, 16).
 
     Args:
         fusion: "fused_attention" is the outer product of what "attention" makes of the three
@@ -109,7 +109,8 @@ class Smurf(nn.Module):
         """What is told of patients.
 
         Args:
-            tumour: `smurf_sub_volumes.region_sub_volumes`, float32 (patients, 4, 3, height, width).
+            tumour: `smurf_sub_volumes.region_sub_volumes`, float32
+                (patients, 4, slices, height, width).
             node: of the lymph node, of the same shape.
             grids: ViT-4K vectors of the slide's fragments, float32
                 (patients, fragments, 192, rows, columns), as of `smurf_grids.pad_grids`.

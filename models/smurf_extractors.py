@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from tumorbase.models.smurf_sub_volumes import CROP, SUB_VOLUMES
+from tumorbase.models.smurf_sub_volumes import SUB_VOLUMES
 from tumorbase.models.swin import SwinConfig, SwinTransformer
 
 FRAGMENT_DIM = 192  # of HIPT's ViT-4K
@@ -68,15 +68,14 @@ class RadiologyExtractor(SwinExtractor):
         """Vectors of regions, (patients, feature_dim).
 
         Args:
-            sub_volumes: `region_sub_volumes`, float32 (patients, 4, 3, height, width).
+            sub_volumes: `region_sub_volumes`, float32 (patients, 4, slices, height, width).
 
         Raises:
             ValueError: another shape.
         """
-        expected = (SUB_VOLUMES, CROP[0])
-        if sub_volumes.ndim != 5 or tuple(sub_volumes.shape[1:3]) != expected:
+        if sub_volumes.ndim != 5 or sub_volumes.shape[1] != SUB_VOLUMES:
             raise ValueError(
-                f"expected sub-volumes (patients, {SUB_VOLUMES}, {CROP[0]}, height, width), "
+                f"expected sub-volumes (patients, {SUB_VOLUMES}, slices, height, width), "
                 f"got {tuple(sub_volumes.shape)}"
             )
         return self.reduce(self.features(sub_volumes).mean(dim=(1, 2, 3)))

@@ -1,6 +1,6 @@
 """The four sub-volumes of a CT that SMuRF sees of a tumour or a lymph node.
 
-Source: the code of Song et al. 2025 (SMuRF_MultiModal, datasets.py).
+Source: the code of Song et al. 2025, iridyne/SMuRF_MultiModal@2a76854 (a copy), smurf/datasets.py.
 """
 
 from __future__ import annotations

@@ -182,12 +182,12 @@ def test_gradients_do_not_reach_the_published_nodes_extractor() -> None:
     assert _without_gradient(network) == {n for n in names if n.startswith("extractor_ct_lymph")}
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 50), (17, 5)])
-def test_small_and_odd_maps_are_encoded(height: int, width: int) -> None:
+@pytest.mark.parametrize(("slices", "height", "width"), [(3, 1, 1), (1, 3, 50), (4, 17, 5)])
+def test_small_and_odd_maps_are_encoded(slices: int, height: int, width: int) -> None:
     with torch.inference_mode():
         output = _network()(
-            torch.rand(1, 4, 3, height, width),
-            torch.rand(1, 4, 3, height, width),
+            torch.rand(1, 4, slices, height, width),
+            torch.rand(1, 4, slices, height, width),
             torch.rand(1, 1, 192, height, width),
         )
     assert torch.isfinite(output.fused).all()
@@ -209,7 +209,7 @@ def test_wrong_settings_are_refused(config: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("part", "shape", "message"),
     [
-        (0, (2, 3, 3, 16, 16), r"sub-volumes \(patients, 4, 3"),
+        (0, (2, 3, 3, 16, 16), r"sub-volumes \(patients, 4, slices"),
         (1, (1, 4, 3, 16, 16), "of the same patients, got 2, 1 and 2"),
         (2, (2, 192, 8, 8), r"grids \(patients, fragments, 192"),
         (2, (2, 0, 192, 8, 8), r"grids \(patients, fragments, 192"),
