@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import nibabel
 import numpy as np
@@ -16,11 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
+from doc_examples import run_example
 from golden import fill, seeded
 from tumorbase.models.checkpoints import read_state
 from tumorbase.models.networks import build
-
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "models"
 
 
 @pytest.fixture(autouse=True)
@@ -39,13 +36,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def run(page: str, number: int, **given: Any) -> dict[str, Any]:
-    """Run a page's Python example, counted from 0, and return its variables."""
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
-    exec(compile(blocks[number], page, "exec"), given)
-    return given
-
-
 def test_smurf_is_trained_on_a_cohort_and_tells_hazards(in_a_folder: Path) -> None:
     patients = [f"P{number}" for number in range(3)]
     (in_a_folder / "grids").mkdir()
@@ -54,7 +44,7 @@ def test_smurf_is_trained_on_a_cohort_and_tells_hazards(in_a_folder: Path) -> No
         grid = seeded(number).normal(size=(1 + number % 2, 2 + number, 3, 192)).astype(np.float32)
         np.save(in_a_folder / "grids" / f"{patient}.npy", grid)
     torch.manual_seed(0)
-    done = run(
+    done = run_example(
         "smurf.md",
         0,
         patients=patients,
@@ -86,7 +76,7 @@ def test_a_fragment_of_a_slide_becomes_a_grid(in_a_folder: Path) -> None:
     (in_a_folder / "grids").mkdir()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(openslide, "OpenSlide", lambda _: openslide.ImageSlide("slide.png"))
-        done = run(
+        done = run_example(
             "smurf.md",
             1,
             openslide=openslide,
@@ -117,11 +107,11 @@ def test_lesanet_is_converted_and_names_a_lesions_labels(
     with pytest.raises(ValueError, match=r"got an object of easydict\.EasyDict"):
         read_state(downloaded, "state_dict", ("module.",))
     (in_a_folder / "weights").mkdir()
-    run("lesanet.md", 1)
+    run_example("lesanet.md", 1)
     monkeypatch.delitem(sys.modules, "easydict")
     labels = shared / "data" / "deeplesion" / "lesanet" / "text_mined_labels_trainval.json"
     (in_a_folder / "text_mined_labels_171_and_split.json").symlink_to(labels)
-    done = run(
+    done = run_example(
         "lesanet.md",
         0,
         volume_hu=seeded(0).integers(-1000, 1000, (5, 90, 80)).astype(np.float32),

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
+from doc_examples import run_example
 from golden import fill
+from tumorbase.models import network_encoder
 from tumorbase.models.networks import build
 from tumorbase.models.radnet_losses import early_fusion_loss
 from tumorbase.models.rp3d_cases import label_vector, read_rp3d_case
-from tumorbase.models.scan_preparation import batch_cases
 
 HIP, SEGOND = "hip-dislocation-inferior-1", "segond-fracture-5"
 
@@ -33,21 +33,27 @@ def entries(folder: Path) -> Mapping[str, Any]:
     return {link.rpartition("/")[2].partition("?")[0]: entry for link, entry in links.items()}
 
 
-def test_the_whole_demo_case_is_diagnosed(folder: Path, entries: Mapping[str, Any]) -> None:
-    case = read_rp3d_case(entries[SEGOND], folder / "data", folder / "key")
+def test_the_whole_demo_case_is_diagnosed_as_the_page_shows(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    demo = tmp_path / "RP3D_Demo" / "DataPath"
+    demo.mkdir(parents=True)
+    (demo / "DemoData").symlink_to(folder)
+    for name in ("demoData.json", "disorder_label_dict.json"):
+        (demo / name).symlink_to(folder / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(network_encoder, "load_published", lambda *_: fill(build("radnet")))
+    shown = run_example("radnet.md", 1)
+    told = [line.split(" ", 1)[1] for line in capsys.readouterr().out.splitlines()]
+    assert told == ["Anterior cruciate ligament tear", "Segond fracture"]
+    case, output, batch = shown["case"], shown["output"], shown["batch"]
     assert case.scans.modalities.tolist() == [7, 4, 5]  # X-ray, then two of MR
     assert case.scans.marks.sum(dim=1).tolist() == [3, 3, 3]  # grey, but stored as RGB
     assert case.key_slices.tolist() == [0, 0, 0]
     assert case.icd10cm == {"S82", "S83"}
-    classes = json.loads((folder / "disorder_label_dict.json").read_text())
-    labels = label_vector(case.disorders, classes)[None]
-    named = {name for name, place in classes.items() if labels[0, place]}
-    assert named == {"Anterior cruciate ligament tear", "Segond fracture"}
-    network = fill(build("radnet"))
-    batch = batch_cases([case.scans])
-    with torch.inference_mode():
-        output = network(batch.images, batch.marks, batch.modalities)
+    labels = label_vector(case.disorders, {name: i for i, name in enumerate(shown["names"])})[None]
     assert output.logits.shape == labels.shape == (1, 5569)
+    assert shown["probabilities"]["Segond fracture"] == output.logits[labels > 0].sigmoid()[1]
     loss = early_fusion_loss(
         output.logits, labels, output.slice_scores, case.key_slices[None], batch.marks
     )
