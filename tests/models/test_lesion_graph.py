@@ -11,8 +11,10 @@ from torch import Tensor
 from torchvision.models import vgg16
 
 from golden import fill, seeded
+from tumorbase.models.checkpoints import load_into
 from tumorbase.models.lesion_graph import LesionGraph
 from tumorbase.models.networks import build
+from tumorbase.models.published import PUBLISHED
 from tumorbase.models.triplet_sequences import (
     LesionAttributes,
     SequenceRule,
@@ -42,6 +44,14 @@ def test_keys_are_those_of_torchvision_without_the_classifier() -> None:
     trunk = {key: v.shape for key, v in theirs.items() if not key.startswith("classifier.")}
     ours = {key: v.shape for key, v in build("lesion_graph").state_dict().items()}
     assert list(ours.items()) == list(trunk.items())
+
+
+def test_torchvisions_weights_are_taken_with_their_classifier(filled: LesionGraph) -> None:
+    network = build("lesion_graph")
+    state = {**filled.state_dict(), "classifier.0.bias": torch.zeros(4096)}
+    load_into(network, state, "vgg16-397923af.pth", PUBLISHED["lesion-graph"].left_over)
+    loaded = network.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in filled.state_dict().items())
 
 
 def test_scales_are_the_greatest_activations_of_torchvisions_network(filled: LesionGraph) -> None:
@@ -89,7 +99,8 @@ def test_gradients_reach_every_parameter() -> None:
     network = build("lesion_graph")
     patches, boxes = _lesions(5)
     sequence_loss(network(patches, boxes)[None], (0.1, 0.2, 0.4)).backward()
-    assert [name for name, p in network.named_parameters() if p.grad is None] == []
+    without = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
 
 
 def test_one_sequence_is_learned() -> None:
