@@ -16,6 +16,7 @@ MAX_TARGETS_AN_ORGAN = 2
 PARTIAL_RESPONSE = 0.70  # of the baseline sum: a decrease of at least 30 %
 PROGRESSION = 1.20  # of the nadir: an increase of at least 20 %
 PROGRESSION_MM = 5.0  # and of at least this
+_ROUNDING_MM = 1e-6  # 0.7 times 90 mm is less than 63 mm in floating point
 NON_CR_NON_PD = "non-CR/non-PD"  # without target lesions, table 2
 
 
@@ -66,10 +67,12 @@ class Response:
 def diameter_mm(is_node: bool, long_axis_mm: float, short_axis_mm: float) -> float:
     """What counts of a lesion that is seen: the short axis of a node, else the long axis.
 
-    Section 4.3.2: a lesion too small to be measured (NaN) counts as 5 mm.
+    Section 4.3.2: a lesion too small to be measured, of which both are NaN, counts as 5 mm. NaN if
+    only the axis that counts is not known.
     """
-    measured = short_axis_mm if is_node else long_axis_mm
-    return TOO_SMALL_MM if np.isnan(measured) else float(measured)
+    if np.isnan(long_axis_mm) and np.isnan(short_axis_mm):
+        return TOO_SMALL_MM
+    return float(short_axis_mm if is_node else long_axis_mm)
 
 
 def select_targets(lesions: Sequence[BaselineLesion]) -> list[int]:
@@ -127,7 +130,8 @@ def _target_response(assessment: Assessment, baseline_mm: float, nadir_mm: float
     """The response of the targets alone (section 4.3.1)."""
     known_mm = float(np.nansum([*assessment.node_mm, *assessment.other_mm]))
     # What is known may suffice for progression, whatever the rest measures.
-    if known_mm >= PROGRESSION * nadir_mm and known_mm - nadir_mm >= PROGRESSION_MM:
+    increase_mm = max(PROGRESSION_MM, (PROGRESSION - 1) * nadir_mm)
+    if known_mm - nadir_mm >= increase_mm - _ROUNDING_MM:
         return "PD"
     if np.isnan(assessment.sum_mm):
         return "NE"
@@ -135,7 +139,7 @@ def _target_response(assessment: Assessment, baseline_mm: float, nadir_mm: float
         node < NORMAL_NODE_SHORT_MM for node in assessment.node_mm
     ):
         return "CR"
-    return "PR" if known_mm <= PARTIAL_RESPONSE * baseline_mm else "SD"
+    return "PR" if known_mm <= PARTIAL_RESPONSE * baseline_mm + _ROUNDING_MM else "SD"
 
 
 def _organ(lesion: BaselineLesion) -> str:

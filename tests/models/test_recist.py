@@ -57,8 +57,21 @@ def test_lesion_seen_but_too_small_counts_five_mm():
     assert diameter_mm(False, math.nan, math.nan) == 5.0
 
 
+def test_node_of_which_only_the_long_axis_is_known_is_not_evaluable():
+    assert math.isnan(diameter_mm(True, 30.0, math.nan))
+    assert names(seen(node_mm=[18.0]), seen(node_mm=[diameter_mm(True, 30.0, math.nan)]))[1] == "NE"
+
+
 def test_thirty_percent_less_than_baseline_is_partial_response():
     assert names(seen(100), seen(70), seen(70.1)) == ["baseline", "PR", "SD"]
+
+
+def test_exactly_thirty_percent_less_and_twenty_more_count_however_floats_round():
+    assert names(seen(90), seen(63), seen(63.1)) == ["baseline", "PR", "SD"]
+    assert names(seen(20.1, 30.1, 40.1), seen(63.21))[1] == "PR"
+    assert names(seen(30.1, 20.1), seen(60.24))[1] == "PD"
+    assert names(seen(20.1), seen(25.1))[1] == "PD"
+    assert names(seen(90), seen(107.9))[1] == "SD"
 
 
 def test_progression_is_measured_from_the_nadir_not_the_baseline():
