@@ -20,6 +20,7 @@ REACH_MM = 20.0  # to which the mean radius of both is added: what breathing and
 LARGEST_AXIS_RATIO = 3.0
 LARGEST_EMBEDDING_DISTANCE = 1.0  # cosine: vectors at right angles have nothing in common
 CONFIDENT_AXIS_RATIO = 1.5
+ANCHORS = 30  # of a study, the largest: by more of them alignment would only be slower
 TOUCHING_MM = 5.0  # between the outline of a lesion and the centre of a part that split off
 
 _FORBIDDEN = 1.0
@@ -108,14 +109,15 @@ def alignment_shift(
 ) -> np.ndarray:
     """What to add to the earlier positions, float (3,): the median displacement of confident pairs.
 
-    Tried are no shift and the displacement of every pair alike in size; confident are the pairs
-    that it brings within `REACH_MM`. A shift is believed over none only where it makes more pairs,
-    and at least two: one lesion that moved is more likely two lesions than a moved patient.
+    Tried are no shift and the displacement of every pair alike in size among `ANCHORS` of each
+    study; confident are the pairs that it brings within `REACH_MM`. A shift is believed over none
+    only where it makes more pairs, and at least two: one lesion that moved is more likely two
+    lesions than a moved patient.
     """
-    displacement = later.position_mm[None, :, :] - earlier.position_mm[:, None, :]  # (e, l, 3)
-    ratio = np.abs(np.log(later.long_axis_mm[None, :] / earlier.long_axis_mm[:, None]))
-    alike = is_allowed & ~(ratio > np.log(CONFIDENT_AXIS_RATIO))
-    alike &= np.isfinite(displacement).all(axis=2)
+    rows, columns = _anchors(earlier), _anchors(later)
+    displacement = later.position_mm[None, columns] - earlier.position_mm[rows, None]  # (e, l, 3)
+    ratio = np.abs(np.log(later.long_axis_mm[None, columns] / earlier.long_axis_mm[rows, None]))
+    alike = is_allowed[np.ix_(rows, columns)] & ~(ratio > np.log(CONFIDENT_AXIS_RATIO))
     moves = displacement[alike]
     if len(moves) < 2:
         return np.zeros(3)
@@ -125,6 +127,13 @@ def alignment_shift(
         if found.sum() > most:
             best, most = np.median(displacement[found], axis=0), int(found.sum())
     return best
+
+
+def _anchors(lesions: StudyLesions) -> np.ndarray:
+    """Indices of the largest lesions of known place, in their order."""
+    placed = np.flatnonzero(np.isfinite(lesions.position_mm).all(axis=1))
+    smallest_first = np.argsort(np.nan_to_num(lesions.long_axis_mm[placed]), kind="stable")
+    return np.sort(placed[smallest_first[-ANCHORS:]])
 
 
 def _mutual_nearest(distance_mm: np.ndarray, is_allowed: np.ndarray) -> np.ndarray:
