@@ -44,7 +44,7 @@ def test_of_many_lesions_the_largest_align_the_studies():
     random = np.random.default_rng(0)
     large = np.column_stack([random.uniform(-200, 200, (40, 3)), 40.0 + np.arange(40)])
     small = np.column_stack([random.uniform(-200, 200, (400, 3)), np.full(400, 5.0)])
-    moved = large + [150, 0, 0, 0]
+    moved = large + np.array([150.0, 0, 0, 0])
     found = assign_lesions(study(*small[:200], *large), study(*moved[::-1], *small[200:]))
     np.testing.assert_allclose(found.shift_mm, [150, 0, 0])
     assert {(200 + index, 39 - index) for index in range(40)} <= set(found.matches)
