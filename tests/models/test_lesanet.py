@@ -169,6 +169,34 @@ def test_weighted_cross_entropy_equals_its_definition() -> None:
     torch.testing.assert_close(weighted_cross_entropy(scores, targets, weights), expected)
 
 
+def test_weighted_cross_entropy_equals_a_worked_example() -> None:
+    """Probability 0.8 of a label that is there, 0.4 of one that is not, and one that is masked."""
+    scores = torch.tensor([[0.8, 0.4, 0.9]]).logit()
+    no = torch.zeros(1, 3, dtype=torch.bool)
+    targets = LesionTargets(
+        torch.tensor([[True, False, False]]), torch.tensor([[False, False, True]]), no
+    )
+    weights = LabelWeights(torch.full((3,), 3.0), torch.full((3,), 0.5))
+    expected = -(3 * np.log(0.8) + 0.5 * np.log(0.6)) / 3
+    assert weighted_cross_entropy(scores, targets, weights).item() == pytest.approx(expected)
+
+
+def test_the_loss_is_the_sum_of_its_parts_triplets_five_times() -> None:
+    network, (patches, boxes) = build("lesanet", labels=6).eval(), _lesions(4)
+    targets, random = _targets(4, 6), seeded(5)
+    weights = label_weights(targets.is_positive)
+    with torch.inference_mode():
+        output = network(patches, boxes)
+    triplets = sample_triplets(targets.is_positive.numpy(), 5_000, random)
+    parts = [
+        weighted_cross_entropy(output.scores, targets, weights),
+        weighted_cross_entropy(output.propagated_scores, targets, weights),
+        hard_example_cross_entropy(output.scores, targets, random),
+        5 * triplet_loss(output.embedding, triplets),
+    ]
+    torch.testing.assert_close(_loss(output, targets), sum(parts))
+
+
 def test_hard_examples_are_drawn_by_their_squared_error_among_reliable_labels() -> None:
     # Errors 0.9 and 0.3 are reliable, 0.8 is not: drawn 9 to 1.
     scores = torch.tensor([[0.1, 0.3, 0.8]]).logit()
@@ -227,6 +255,9 @@ def test_triplet_loss_is_zero_once_the_margin_is_kept() -> None:
     embedding = F.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]), dim=1)
     assert triplet_loss(embedding, np.array([[0, 1, 2]])).item() == 0
     assert triplet_loss(embedding, np.array([[0, 1, 1]])).item() == pytest.approx(0.1, abs=1e-6)
+    across = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])  # 2 and sqrt(2) from the first
+    loss = triplet_loss(across, np.array([[0, 1, 2], [0, 2, 1]]))
+    assert loss.item() == pytest.approx((2 - 2**0.5 + 0.1) / 2, abs=1e-5)
 
 
 def _input(golden: Mapping[str, np.ndarray], run: str) -> tuple[Tensor, Tensor]:

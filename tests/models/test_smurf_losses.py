@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,6 +37,14 @@ def test_grade_counts_by_its_probability(golden: Mapping[str, np.ndarray]) -> No
     expected = -(grade * probability.log() + (1 - grade) * (1 - probability).log()).mean()
     loss = smurf_loss(logits, hazard, grade, time, is_censored, gamma=1.0)
     torch.testing.assert_close(loss, expected)
+
+
+def test_loss_equals_a_worked_example() -> None:
+    """Grades known with a half; of two events the first was at risk with the other."""
+    hazard, time = torch.tensor([0.8, 0.2]), torch.tensor([1.0, 2.0])
+    cox = -(0.8 - math.log(math.exp(0.8) + math.exp(0.2)) + 0.0) / 2
+    loss = smurf_loss(torch.zeros(2), hazard, torch.tensor([0.0, 1.0]), time, torch.zeros(2), 0.25)
+    assert loss.item() == pytest.approx(0.25 * math.log(2) + 0.75 * cox)
 
 
 def test_one_batch_is_learned_by_heart() -> None:

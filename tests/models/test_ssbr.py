@@ -96,6 +96,14 @@ def test_order_loss_equals_the_reference(golden: Mapping[str, np.ndarray]) -> No
     assert_golden(ssbr_loss(scores), order + distance, rtol=1e-6)
 
 
+def test_losses_equal_a_worked_example() -> None:
+    """Differences 1 and 3, then -1 and -1: each is doubled for its order, and changes by 2 or 0."""
+    scores = torch.tensor([[0.0, 1.0, 4.0], [2.0, 1.0, 0.0]])
+    order = np.log1p(np.exp([-2.0, -6.0, 2.0, 2.0])).mean()
+    assert order_loss(scores).item() == pytest.approx(order)
+    assert distance_loss(scores).item() == pytest.approx((2 - 0.5 + 0) / 2)
+
+
 def test_even_slices_in_order_cost_least() -> None:
     down = torch.arange(8.0)[None] * 4
     uneven = torch.tensor([[0.0, 1, 2, 3, 25, 26, 27, 28]])
