@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tumorbase.models.lesion_crop import BOX_PADDING_PX, LesionInVolume
-from tumorbase.models.resample import resized_pixels
+from tumorbase.models.resample import before_resizing, interpolate
 
 SLICE_MM = 2.0
 WINDOW_HU = (-1024.0, 3071.0)
@@ -54,31 +54,39 @@ def deeplesion_patch(lesion: LesionInVolume, pixel_mm: float) -> LesionPatch:
     scale *= min(1.0, LARGEST_SLICE_PX / (scale * (height, width)).max())
     box = np.array(lesion.box_px, dtype=np.float64) * np.tile(scale[::-1], 2)
     centre = np.round((box[:2] + box[2:]) / 2)  # half to even, as the reference; (x, y)
-    grey = _window(_three_slices(lesion))  # (3, height, width)
     x, y = centre[:, None] + np.arange(PATCH_PX) - PATCH_PX // 2  # (120,) each
-    rows = resized_pixels(grey, 1, scale[0], y)  # (3, 120, width)
-    image = resized_pixels(rows, 2, scale[1], x)  # (3, 120, 120)
+    at_y, at_x = before_resizing(y, height, scale[0]), before_resizing(x, width, scale[1])
+    rows, columns = _seen(at_y), _seen(at_x)
+    grey = _window(_three_slices(lesion, rows, columns))  # (3, rows, columns)
+    image = interpolate(grey, 1, at_y - rows.start)  # (3, 120, columns)
+    image = interpolate(image, 2, at_x - columns.start)  # (3, 120, 120)
     box_in_patch = np.maximum(box - np.tile(centre, 2) + PATCH_PX // 2, 0.0)
     return LesionPatch(
         ((image - MEAN_GREY) / GREY_LEVELS).astype(np.float32), box_in_patch.astype(np.float32)
     )
 
 
-def _three_slices(lesion: LesionInVolume) -> np.ndarray:
-    """HU of the slices 2 mm above, at and 2 mm below the key slice, float64 (3, height, width).
+def _seen(at: np.ndarray) -> slice:
+    """The pixels that lie around positions of one axis."""
+    return slice(max(0, int(np.floor(at.min()))), int(np.ceil(at.max())) + 1)
+
+
+def _three_slices(lesion: LesionInVolume, rows: slice, columns: slice) -> np.ndarray:
+    """HU of the slices 2 mm above, at and 2 mm below the key slice, float64 (3, rows, columns).
 
     Above and below are interpolated between the two slices nearest to them.
     """
-    last = len(lesion.volume) - 1
+    seen = lesion.volume[:, rows, columns]
+    last = len(seen) - 1
     steps = SLICE_MM / lesion.spacing_mm[0]
     weight = steps - np.floor(steps)
 
     def towards(direction: int) -> np.ndarray:
         near = np.clip(lesion.key_slice + direction * int(np.floor(steps)), 0, last)
         far = np.clip(lesion.key_slice + direction * int(np.ceil(steps)), 0, last)
-        return lesion.volume[near] * (1.0 - weight) + lesion.volume[far] * weight
+        return seen[near] * (1.0 - weight) + seen[far] * weight
 
-    return np.stack([towards(1), lesion.volume[lesion.key_slice], towards(-1)], dtype=np.float64)
+    return np.stack([towards(1), seen[lesion.key_slice], towards(-1)], dtype=np.float64)
 
 
 def _window(hu: np.ndarray) -> np.ndarray:

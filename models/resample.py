@@ -63,5 +63,11 @@ def resized_pixels(image: np.ndarray, axis: int, scale: float, index: np.ndarray
         scale: new pixels for one old one.
         index: whole numbers (count,), of the resized image.
     """
-    resized_px = max(1, round(image.shape[axis] * scale))
-    return interpolate(image, axis, (np.clip(index, 0, resized_px - 1) + 0.5) / scale - 0.5)
+    return interpolate(image, axis, before_resizing(index, image.shape[axis], scale))
+
+
+def before_resizing(index: np.ndarray, length: int, scale: float) -> np.ndarray:
+    """Where pixels of a resized axis lay on the axis of `length` before, float (count,)."""
+    resized_px = max(1, round(length * scale))
+    at: np.ndarray = (np.clip(index, 0, resized_px - 1) + 0.5) / scale - 0.5
+    return at
