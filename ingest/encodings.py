@@ -19,7 +19,7 @@ ENCODED_LEVELS: dict[str, tuple[str, ...]] = {
     "key_slice": ("lesion", "body_part"),
     "lesions_table": ("lesion",),
     "deeplesion_table": ("lesion",),
-    "slide": ("patch", "slide", "nucleus"),
+    "slide": ("patch", "region", "nucleus"),
     "nuclei": ("nucleus",),
     "genomics_table": ("profile",),
     "tcga_table": ("profile",),

@@ -24,6 +24,7 @@ from tumorbase.models.weights import UnusableWeights
 from tumorbase.store.errors import BadInput, InvalidRequest, MissingWeights
 
 _LEVELS = ("lesion", "patch", "nucleus", "slide")
+_PARTS = ("patch", "region")  # of which a slide's vector is pooled
 # Ingest encodes a lesion both by its pixels and by its measurements; a picture asks by its pixels.
 _LAST_CHOICE = "measurement"
 
@@ -109,12 +110,12 @@ def encode_image(asked: ImageQuestion, runtime: Runtime | None = None) -> Encode
 
 
 def _asked(level: str, encoder: str) -> tuple[str, ...]:
-    """The encoder named, else the built-in ones of the level; a slide's vector is of patches."""
-    wanted = "patch" if level == "slide" else level
+    """The encoder named, else the built-in ones of the level; a slide's vector is of its parts."""
+    wanted = _PARTS if level == "slide" else (level,)
     if not encoder:
-        return tuple(name for name in default_encoder_names() if encoder_level(name) == wanted)
+        return tuple(name for name in default_encoder_names() if encoder_level(name) in wanted)
     name = encoder.removesuffix(POOLED_SUFFIX)
-    if encoder_level(name) not in (level, wanted):
+    if encoder_level(name) not in wanted:
         raise InvalidRequest(f"encoder {encoder!r} does not encode a {level}")
     return (name,)
 

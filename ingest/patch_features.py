@@ -22,9 +22,10 @@ import pyarrow.compute as pc
 
 from tumorbase.ingest.item import Context, Item, ItemRows, Plan
 from tumorbase.ingest.metadata_rows import metadata_rows
+from tumorbase.ingest.pooled_slide import stage_pooled
 from tumorbase.ingest.staging import stage, vector_batch
 from tumorbase.models.encoders import EncoderSpec, canonical
-from tumorbase.models.pooling import RunningMoments, slide_spec
+from tumorbase.models.pooling import RunningMoments
 from tumorbase.store.errors import BadInput
 
 SUFFIXES = (".h5", ".hdf5", ".pt")
@@ -119,11 +120,7 @@ def read_patch_features(item: Item, context: Context) -> ItemRows:
         spec = features_spec(item.details["set"], features.dim)
         moments = RunningMoments(features.dim)
         rows.vectors = [stage(context, spec, _batches(item.path, features, spec, ids, moments))]
-    if moments.count:
-        pooled = slide_spec(spec)
-        columns = {name: [value] for name, value in ids.items()}
-        batch = vector_batch(pooled, columns, moments.pooled())
-        rows.vectors.append(stage(context, pooled, [batch]))
+    rows.vectors += stage_pooled(context, spec, moments, ids)
     rows.tables = {
         "patient": metadata_rows("patient", {"patient_id": [item.patient_id]}),
         "slide": metadata_rows("slide", {name: [value] for name, value in ids.items()}),

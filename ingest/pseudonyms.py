@@ -18,7 +18,7 @@ from tumorbase.store.errors import InvalidRequest
 MIN_KEY_BYTES = 16
 _ID_COLUMNS = ("patient_id", "study_id", "series_id", "lesion_id", "slide_id", "profile_id")
 # Ids of a slide's many parts begin with the slide's id, which alone tells who the patient is.
-_PART_COLUMNS = ("patch_id", "nucleus_id")
+_PART_COLUMNS = ("patch_id", "region_id", "nucleus_id")
 
 
 def read_key(file: Path) -> bytes:

@@ -20,14 +20,15 @@ from tumorbase.ingest.patches import (
     patch_grid,
     tissue_fractions,
 )
+from tumorbase.ingest.pooled_slide import stage_pooled
 from tumorbase.ingest.slide_nuclei import stage_slide_nuclei
 from tumorbase.ingest.slide_plan import plan_slides
-from tumorbase.ingest.slide_regions import stage_slide_vectors
+from tumorbase.ingest.slide_regions import stage_regions
 from tumorbase.ingest.slide_source import SlideSource, open_slide
 from tumorbase.ingest.slide_tissue import Tissue, look_for_tissue
 from tumorbase.ingest.staging import stage, vector_batch
 from tumorbase.models.encoders import Encoder
-from tumorbase.models.pooling import RunningMoments, slide_spec
+from tumorbase.models.pooling import RunningMoments
 from tumorbase.store.errors import BadInput
 
 __all__ = ["plan_slides", "read_slide"]
@@ -56,7 +57,7 @@ def read_slide(item: Item, context: Context) -> ItemRows:
         grid = patch_grid(slide, context.patches)
         for encoder in encoders_of(context, "patch"):
             rows.vectors += stage_patches(slide, grid, tissue, encoder, ids, context, seconds)
-        rows.vectors += stage_slide_vectors(slide, tissue, ids, context, seconds)
+        rows.vectors += stage_regions(slide, tissue, ids, context, seconds)
         are_imported = bool(item.details.get("has_imported_nuclei"))
         rows.vectors += stage_slide_nuclei(slide, tissue, ids, context, seconds, are_imported)
     rows.seconds = dict(seconds)
@@ -108,19 +109,8 @@ def stage_patches(
             columns = _patch_columns(grid, patches.column, patches.row, fraction, ids)
             yield vector_batch(encoder.spec, columns, patches.vectors)
 
-    staged = [stage(context, encoder.spec, batches())]
-    if moments.count:
-        staged.append(stage_slide_vector(moments, encoder, ids, context))
-    return staged
-
-
-def stage_slide_vector(
-    moments: RunningMoments, encoder: Encoder, ids: dict[str, str], context: Context
-) -> VectorRows:
-    """The one row of the slide's pooled vector."""
-    spec = slide_spec(encoder.spec)
-    columns = {name: [value] for name, value in ids.items()}
-    return stage(context, spec, [vector_batch(spec, columns, moments.pooled())])
+    staged = stage(context, encoder.spec, batches())
+    return [staged, *stage_pooled(context, encoder.spec, moments, ids)]
 
 
 def _patch_columns(

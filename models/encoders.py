@@ -17,6 +17,7 @@ LEVELS = (
     "lesion",
     "body_part",
     "patch",
+    "region",
     "nucleus",
     "slide",
     "patient",
@@ -159,8 +160,8 @@ ENCODERS: dict[str, EncoderEntry] = {
         for name in ("hipt-vit256", "resnet50-layer3")
     },
     "hipt-4k": EncoderEntry(
-        "slide",
-        "tumorbase.models.hipt_encoder:HiptSlideEncoder",
+        "region",
+        "tumorbase.models.hipt_encoder:HiptRegionEncoder",
         weights=("hipt-vit256", "hipt-vit4k"),
         dim=576,
     ),

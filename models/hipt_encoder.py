@@ -1,9 +1,9 @@
-"""HIPT as an encoder of slides: the mean of what it says of their regions."""
+"""HIPT as an encoder of regions: what both of its levels say of each."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -32,8 +32,9 @@ class _RegionVector(nn.Module):
         return self.network.features(region).mean256_cls4k
 
 
-class HiptSlideEncoder(NetworkEncoder):
-    """Embeds slides by their regions at 0.5 um a pixel, 384 numbers of patches and 192 of regions.
+class HiptRegionEncoder(NetworkEncoder):
+    """Embeds regions at 0.5 um a pixel: 384 numbers, the mean of ViT-256 over the patches, then the
+    192 of ViT-4K.
 
     The published regions are of 16 x 16 patches; at a slide's border they are smaller.
     """
@@ -49,7 +50,7 @@ class HiptSlideEncoder(NetworkEncoder):
         spec = EncoderSpec(
             name=name,
             version="1",
-            level="slide",
+            level="region",
             dim=DIM_256 + DIM_4K,
             # Of two files: the hash of their hashes.
             weights_sha256=hashlib.sha256(hashes.encode()).hexdigest(),
@@ -58,22 +59,14 @@ class HiptSlideEncoder(NetworkEncoder):
         # A region at a time: their sizes differ, and one is a batch of 256 patches by itself.
         super().__init__(spec, self._tower, _pixels, runtime, batch_size=1)
 
-    def encode(self, batch: Sequence[Iterable[SlideRegion]]) -> np.ndarray:
-        """Vectors of slides by their regions, float32 (slides, 576), each of length 1.
+    def encode(self, batch: Sequence[SlideRegion]) -> np.ndarray:
+        """Vectors of regions, float32 (regions, 576).
 
         Raises:
-            ValueError: a slide has no region with tissue, or a region is smaller than a patch.
+            ValueError: a region is smaller than a patch.
         """
-        return np.stack([self._slide_vector(regions) for regions in batch])
-
-    def _slide_vector(self, regions: Iterable[SlideRegion]) -> np.ndarray:
-        total = np.zeros(self.spec.dim)
-        for region in regions:
-            total += region.tissue_patches * self.run(*_pixels([region]))[0]
-        length = np.linalg.norm(total)
-        if length == 0.0:
-            raise ValueError("expected at least one region with tissue, got none")
-        return (total / length).astype(np.float32)
+        vectors = [self.run(region.pixels[None]) for region in batch]
+        return np.concatenate([np.empty((0, self.spec.dim), np.float32), *vectors])
 
     def _tower(self) -> nn.Module:
         network = Hipt4K()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, cast
 
 import numpy as np
@@ -14,12 +15,7 @@ from torch.nn import functional as F
 from tumorbase.models.encoders import Runtime
 from tumorbase.models.hovernet import FEATURE_CHANNELS, MODES, HoVerNet
 from tumorbase.models.hovernet_tiling import prediction_map
-from tumorbase.models.network_encoder import (
-    NetworkEncoder,
-    load_published,
-    network_spec,
-    unit_rows,
-)
+from tumorbase.models.network_encoder import NetworkEncoder, load_published, network_spec
 from tumorbase.models.published import PUBLISHED
 from tumorbase.models.weights import find_weights
 
@@ -27,10 +23,11 @@ MPP = 0.25  # micrometres per pixel that the networks were trained at
 BATCH_SIZE = {"cpu": 4, "cuda": 32}  # by device
 CELL_PX = 2  # a vector of features for every 2 x 2 pixels: a quarter of what else had to be moved
 
-# What a slide is predicted in, rounded to whole outputs of windows, and by how much blocks overlap.
-BLOCK_PX = 2100
+# What a slide is predicted in, height and width, rounded to whole outputs of windows, and by how much
+# blocks overlap. They are narrow, for the columns of windows that neighbours share are run once.
+BLOCK_PX = (4200, 1100)
 OVERLAP_PX = 160
-SPAN_BLOCKS = 4  # of a slide, by which its slopes are measured
+SPAN_BLOCKS = 4  # of a slide, the ones with much tissue, by which its slopes are measured
 
 # Types by their numbers, by the data set that the weights were trained on.
 TYPES: dict[str, tuple[str, ...]] = {
@@ -56,16 +53,35 @@ TYPES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says of an image's pixels, as `hovernet_post.instances` takes it.
+    """What the network says of an image's pixels.
 
-    `features` are float16 (H / 2, W / 2, 64), one for each cell of 2 x 2 pixels. `types` is None
-    where the network tells none.
+    `maps` are float32 (3 or 4, H, W): type, only where the network tells types, probability of a
+    nucleus, x and y from its middle. `features` are float16 (H / 2, W / 2, 64), one for each cell
+    of 2 x 2 pixels.
     """
 
-    probability: np.ndarray
-    distances: np.ndarray
-    types: np.ndarray | None
+    maps: np.ndarray
     features: np.ndarray
+
+    @property
+    def types(self) -> np.ndarray | None:
+        """(H, W)."""
+        return self.maps[0] if len(self.maps) == 4 else None
+
+    @property
+    def probability(self) -> np.ndarray:
+        """(H, W)."""
+        return self.maps[-3]
+
+    @property
+    def distances(self) -> np.ndarray:
+        """(H, W, 2)."""
+        return np.moveaxis(self.maps[-2:], 0, -1)
+
+    def part(self, rows: slice, columns: slice) -> Prediction:
+        """A view of some pixels; the slices begin with a whole cell."""
+        cells = (slice(s.start // CELL_PX, -(-s.stop // CELL_PX)) for s in (rows, columns))
+        return Prediction(self.maps[:, rows, columns], self.features[*cells])
 
 
 class HoVerNetEncoder(NetworkEncoder):
@@ -84,12 +100,13 @@ class HoVerNetEncoder(NetworkEncoder):
             "cell_px": CELL_PX,
             "block_px": BLOCK_PX,
             "overlap_px": OVERLAP_PX,
-            "span_blocks": SPAN_BLOCKS,
+            "fullest_span_blocks": SPAN_BLOCKS,
             **weights.config,
         }
         spec = network_spec(weights, found.sha256, "nucleus", preprocessing)
         self.mode = MODES[weights.config["mode"]]
         self.types = TYPES[name]
+        self._turn = Lock()
         super().__init__(
             spec,
             lambda: _Windows(cast(HoVerNet, load_published(weights, found.path))),
@@ -100,6 +117,8 @@ class HoVerNetEncoder(NetworkEncoder):
 
     def predict(self, image: np.ndarray, chosen: np.ndarray) -> Prediction:
         """What the network says of windows that lie edge to edge; nothing where none is chosen.
+
+        Of threads that call it, one has the network, while others cut windows and lay outputs down.
 
         Args:
             image: RGB at `MPP`, uint8; its sides are whole multiples of `mode.output_px`, and the
@@ -112,27 +131,29 @@ class HoVerNetEncoder(NetworkEncoder):
         side, output = self.mode.window_px, self.mode.output_px
         views = np.lib.stride_tricks.sliding_window_view(image, (side, side), axis=(0, 1))
         views = views[::output, ::output]  # (rows, columns, 3, side, side)
-        places = np.argwhere(chosen)
+        (rows, columns), cells = chosen.shape, output // CELL_PX
         channels = 4 if self.types else 3
-        maps = np.zeros((*chosen.shape, output, output, channels), dtype=np.float32)
-        cells = output // CELL_PX
-        features = np.zeros((*chosen.shape, cells, cells, FEATURE_CHANNELS), dtype=np.float16)
+        maps = np.zeros((channels, rows * output, columns * output), dtype=np.float32)
+        features = np.zeros((rows * cells, columns * cells, FEATURE_CHANNELS), dtype=np.float16)
+        # The same memory by windows, of shape (rows, columns, ...).
+        maps_of = maps.reshape(channels, rows, output, columns, output).transpose(1, 3, 0, 2, 4)
+        features_of = features.reshape(rows, cells, columns, cells, -1).swapaxes(1, 2)
+        places = np.argwhere(chosen)
         at_once = 2 * self._batch_size
         for start in range(0, len(places), at_once):
-            row, column = places[start : start + at_once].T
-            outputs = self.run(views[row, column])
-            maps[row, column] = outputs[..., :channels]
-            features[row, column] = _cells(outputs[..., channels:])
-        whole = _edge_to_edge(maps)
-        return Prediction(
-            probability=whole[..., -3],
-            distances=whole[..., -2:],
-            types=whole[..., 0] if self.types else None,
-            features=_edge_to_edge(features),
-        )
+            part = places[start : start + at_once]
+            windows = views[tuple(part.T)]
+            with self._turn:
+                outputs = self.run(windows)
+            in_maps = channels * output**2
+            for (row, column), values in zip(part, outputs, strict=True):
+                maps_of[row, column] = values[:in_maps].reshape(channels, output, output)
+                halves = values[in_maps:].view(np.float16)
+                features_of[row, column] = halves.reshape(cells, cells, -1)
+        return Prediction(maps, features)
 
     def encode(self, batch: Sequence[Any] | np.ndarray) -> np.ndarray:
-        """Vectors of nuclei, float32 (n, 64), each of length 1.
+        """Vectors of nuclei, float32 (n, 64): their mean features.
 
         Args:
             batch: mean features under each nucleus, (n, 64), as `nucleus_pooling` gives them.
@@ -143,40 +164,28 @@ class HoVerNetEncoder(NetworkEncoder):
         means = np.asarray(batch, dtype=np.float32)
         if means.shape != (len(batch), self.spec.dim):
             raise ValueError(f"expected (n, {self.spec.dim}) mean features, got {means.shape}")
-        return unit_rows(means)
+        return means
 
 
 class _Windows(nn.Module):
-    """HoVer-Net with all that is kept of a window in one tensor."""
+    """HoVer-Net with all that is kept of a window in one row."""
 
     def __init__(self, network: HoVerNet) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, windows: Tensor) -> Tensor:
-        """The maps' 3 or 4 channels, then a quarter of its cell's features for each pixel.
+        """The maps, channel by channel, then the features of the cells, in half precision: two
+        values in the bytes of one, for to move them takes as long as to compute them.
 
         Args:
             windows: RGB, uint8 (batch, 3, window, window).
 
         Returns:
-            float32 (batch, output, output, channels + 16).
+            float32 (batch, 3 or 4 x output^2 + 64 x (output / 2)^2 / 2).
         """
         maps, features = self.network.maps_and_features(windows)  # (batch, 64, output, output)
-        features = F.avg_pool2d(features.float(), CELL_PX)  # (batch, 64, output / 2, output / 2)
-        features = F.pixel_shuffle(features, CELL_PX)  # (batch, 16, output, output)
-        return torch.cat([prediction_map(maps), features.permute(0, 2, 3, 1)], dim=-1)
-
-
-def _cells(shuffled: np.ndarray) -> np.ndarray:
-    """Features of cells, (n, h / 2, w / 2, 64), from those shuffled to pixels, (n, h, w, 16)."""
-    n, height, width, channels = shuffled.shape
-    cells = shuffled.reshape(n, height // CELL_PX, CELL_PX, width // CELL_PX, CELL_PX, channels)
-    cells = cells.transpose(0, 1, 3, 5, 2, 4)  # (n, h / 2, w / 2, 16, 2, 2)
-    return cells.reshape(n, height // CELL_PX, width // CELL_PX, channels * CELL_PX**2)
-
-
-def _edge_to_edge(tiles: np.ndarray) -> np.ndarray:
-    """Tiles (rows, columns, h, w, channels) as one map, (rows x h, columns x w, channels)."""
-    rows, columns, height, width, channels = tiles.shape
-    return tiles.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+        cells = F.avg_pool2d(features.float(), CELL_PX)  # (batch, 64, output / 2, output / 2)
+        halves = cells.permute(0, 2, 3, 1).flatten(1).half()  # (batch, 64 x (output / 2)^2)
+        planes = prediction_map(maps).permute(0, 3, 1, 2)  # (batch, 3 or 4, output, output)
+        return torch.cat([planes.flatten(1), halves.view(torch.float32)], dim=1)

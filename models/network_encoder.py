@@ -22,7 +22,8 @@ Prepare = Callable[[Sequence[Any]], tuple[np.ndarray, ...]]
 
 class NetworkEncoder:
     """Prepares a batch on the processor and runs it through a network, here or in the process that
-    has the GPU. Vectors are of unit length.
+    has the GPU. Vectors are what the network gives, as it is: queries compare directions, and who
+    trains on vectors has them as their authors had.
     """
 
     def __init__(
@@ -52,14 +53,14 @@ class NetworkEncoder:
         self._loading = Lock()
 
     def encode(self, batch: Sequence[Any]) -> np.ndarray:
-        """Vectors of the batch, float32 (batch, spec.dim), each of length 1.
+        """Vectors of the batch, float32 (batch, spec.dim).
 
         Raises:
             ValueError: an input that the network cannot take; what was expected and what came.
         """
         if len(batch) == 0:
             return np.empty((0, self.spec.dim), dtype=np.float32)
-        return unit_rows(self.run(*self._prepare(batch)))
+        return self.run(*self._prepare(batch))
 
     def run(self, *inputs: np.ndarray) -> np.ndarray:
         """The network's bare output of prepared inputs, float32 (batch, ...)."""
@@ -76,12 +77,6 @@ class NetworkEncoder:
                     self._load(), runtime.device, self._batch_size, runtime.is_compiled
                 )
             return self._inference
-
-
-def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Vectors, float32 (n, dim), made of length 1; one of zeros stays one."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
 def network_spec(

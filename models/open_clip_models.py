@@ -11,6 +11,7 @@ import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tumorbase.models.encoders import Runtime
 from tumorbase.models.patch_encoders import PatchEncoder
@@ -128,8 +129,8 @@ class ImageTower(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """Vectors of normalised RGB (batch, 3, H, W), not of unit length: (batch, dim)."""
-        return self.model.encode_image(images)
+        """Vectors of normalised RGB (batch, 3, H, W): (batch, dim), each of length 1."""
+        return F.normalize(self.model.encode_image(images).float(), dim=-1)
 
 
 def _published(model: str) -> tuple[str, dict[str, Any]]:

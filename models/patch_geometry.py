@@ -32,7 +32,7 @@ class PatchGeometry:
             ValueError: it states none; patches that other software cut have theirs in their rows.
         """
         told = json.loads(preprocessing)
-        told = told.get("patches", told)
+        told = told.get("parts", told)
         try:
             return cls(told["mpp"], told["side_px"])
         except KeyError as error:

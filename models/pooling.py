@@ -1,4 +1,4 @@
-"""Slide vectors: mean and deviation of the slide's patch vectors, gathered as they stream by."""
+"""Slide vectors: mean and deviation of the slide's patches or regions, gathered as they come."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ class RunningMoments:
     """
 
     def __init__(self, dim: int) -> None:
-        self.count = 0
+        self.count = 0.0  # the sum of their weights
         self._mean = np.zeros(dim)
         self._squared_deviations = np.zeros(dim)
 
-    def add(self, vectors: np.ndarray) -> None:
-        """Take in a batch, (n, dim); n may be 0."""
+    def add(self, vectors: np.ndarray, weight: float = 1.0) -> None:
+        """Take in a batch, (n, dim), each of this weight; n may be 0."""
         if len(vectors) == 0:
             return
         mean = vectors.mean(axis=0, dtype=np.float64)
         # About the batch's own mean single precision is enough, and half the memory.
         centred = vectors - mean.astype(vectors.dtype)
-        squared = np.einsum("nd,nd->d", centred, centred, dtype=np.float64)
-        total = self.count + len(vectors)
+        squared = weight * np.einsum("nd,nd->d", centred, centred, dtype=np.float64)
+        added = weight * len(vectors)
+        total = self.count + added
         shift = mean - self._mean
-        self._squared_deviations += squared + shift**2 * (self.count * len(vectors) / total)
-        self._mean += shift * (len(vectors) / total)
+        self._squared_deviations += squared + shift**2 * (self.count * added / total)
+        self._mean += shift * (added / total)
         self.count = total
 
     def pooled(self) -> np.ndarray:
@@ -49,16 +50,16 @@ class RunningMoments:
         return np.concatenate([self._mean, deviation])[None].astype(np.float32)
 
 
-def slide_spec(patch_spec: EncoderSpec) -> EncoderSpec:
-    """The spec of slide vectors pooled from patch vectors of `patch_spec`."""
-    names = patch_spec.feature_names
+def slide_spec(part: EncoderSpec) -> EncoderSpec:
+    """The spec of slide vectors pooled from those of its parts, patches or regions."""
+    names = part.feature_names
     return replace(
-        patch_spec,
-        name=f"{patch_spec.name}{POOLED_SUFFIX}",
+        part,
+        name=f"{part.name}{POOLED_SUFFIX}",
         level="slide",
-        dim=len(STATISTICS) * patch_spec.dim,
+        dim=len(STATISTICS) * part.dim,
         preprocessing=canonical(
-            {"patches": json.loads(patch_spec.preprocessing), "pooling": list(STATISTICS)}
+            {"parts": json.loads(part.preprocessing), "pooling": list(STATISTICS)}
         ),
         feature_names=tuple(f"{name}_{how}" for how in STATISTICS for name in names),
     )

@@ -17,7 +17,17 @@ from tumorbase.store.errors import InvalidRequest
 from tumorbase.store.schema import VECTOR_ROWS
 from tumorbase.store.view import View
 
-EXPORT_LEVELS = ("lesion", "patch", "nucleus", "slide", "profile", "series", "case", "patient")
+EXPORT_LEVELS = (
+    "lesion",
+    "patch",
+    "region",
+    "nucleus",
+    "slide",
+    "profile",
+    "series",
+    "case",
+    "patient",
+)
 # Level -> where it is described.
 _DESCRIBED = {name: name for name in ("lesion", "slide", "profile", "series")} | {
     "case": """(

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from tumorbase.server.client import Client
     from tumorbase.server.local import LocalClient
 
-LEVELS = ("lesion", "patch", "nucleus", "slide", "profile", "patient", "series", "case")
+LEVELS = (
+    "lesion",
+    "patch",
+    "nucleus",
+    "slide",
+    "patient",
+    "region",
+    "profile",
+    "series",
+    "case",
+)
 
 snapshot_option = click.option("--snapshot", default="", help="Ask the store as it was then.")
 

@@ -140,6 +140,20 @@ VECTOR_ROWS: dict[str, pa.Schema] = {
             ("tissue_fraction", pa.float32()),
         ]
     ),
+    # Squares of 16 x 16 patches; smaller at the slide's border.
+    "region": pa.schema(
+        [
+            ("region_id", pa.string()),
+            ("slide_id", pa.string()),
+            ("patient_id", pa.string()),
+            ("x_level0_px", pa.int64()),  # upper left corner
+            ("y_level0_px", pa.int64()),
+            ("width_level0_px", pa.int64()),
+            ("height_level0_px", pa.int64()),
+            ("mpp", pa.float64()),  # at which the region was encoded
+            ("tissue_patches", pa.int32()),  # that show tissue: so much it weighs in its slide
+        ]
+    ),
     "nucleus": pa.schema(
         [
             ("nucleus_id", pa.string()),

@@ -62,17 +62,14 @@ def with_weights_of(whole: nn.Module, name: str) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_patches_become_vectors_of_unit_length(
-    name: str, weights: Path, patches: np.ndarray
-) -> None:
+def test_patches_become_vectors(name: str, weights: Path, patches: np.ndarray) -> None:
     made, dim = encoder(name, weights), ENCODERS[name][1]
     vectors = made.encode(list(patches))
     assert (made.spec.name, made.spec.level, made.spec.dim) == (name, "patch", dim)
     assert (vectors.dtype, vectors.shape) == (np.float32, (5, dim))
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-5)
     assert not np.allclose(vectors[2], vectors[3], atol=1e-3)
     # Alone or among others, a patch has the same vector.
-    np.testing.assert_allclose(made.encode(list(patches[2:3])), vectors[2:3], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(made.encode(list(patches[2:3])), vectors[2:3], rtol=1e-3, atol=1e-4)
     assert made.encode([]).shape == (0, dim)
 
 

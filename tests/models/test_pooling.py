@@ -24,6 +24,16 @@ def test_batches_pool_to_mean_and_deviation_of_all(offset: float) -> None:
     np.testing.assert_allclose(moments.pooled()[0], expected, rtol=1e-5)
 
 
+def test_a_batch_that_weighs_more_counts_as_often() -> None:
+    once, thrice = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+    weighted, repeated = RunningMoments(3), RunningMoments(3)
+    weighted.add(once)
+    weighted.add(thrice, 3)
+    for batch in (once, thrice, thrice, thrice):
+        repeated.add(batch)
+    np.testing.assert_allclose(weighted.pooled(), repeated.pooled(), rtol=1e-6)
+
+
 def test_one_vector_has_no_deviation() -> None:
     moments = RunningMoments(2)
     moments.add(np.array([[1.0, -2.0]], np.float32))

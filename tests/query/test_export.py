@@ -23,6 +23,7 @@ PROMISED = {
     "lesion": "lesion_id patient_id study_id series_id region x_mm y_mm z_mm long_axis_mm"
     " short_axis_mm volume_mm3 type",
     "patch": "patch_id slide_id patient_id x_level0_px y_level0_px mpp",
+    "region": "region_id slide_id patient_id x_level0_px y_level0_px mpp tissue_patches",
     "nucleus": "nucleus_id slide_id patient_id type area area_bbox area_convex eccentricity"
     " equivalent_diameter_area euler_number extent feret_diameter_max area_filled"
     " inertia_tensor_eigvals-0 inertia_tensor_eigvals-1 axis_major_length axis_minor_length"
@@ -197,6 +198,7 @@ def all_levels(store, encoder, put):
         vectors["case"].append(study | {"case_id": f"{patient}/{patient}-study"})
         vectors["profile"].append(tables["profile"][-1])
         vectors["patch"] += [slide | {"patch_id": f"{patient}-patch{n}"} for n in range(3)]
+        vectors["region"].append(slide | {"region_id": f"{patient}-region"})
         vectors["nucleus"] += [slide | {"nucleus_id": f"{patient}-n{n}"} for n in range(3)]
     tables["lesion"].append(tables["lesion"][0] | {"lesion_id": "early-measured"})
     made = [
