@@ -8,18 +8,21 @@ import numpy as np
 
 from tumorbase.ingest.dicom_header import read_dataset, refuse_damage
 from tumorbase.ingest.mask_lesions import LabelMask
-from tumorbase.ingest.mask_region import names_lesion, region_of
+from tumorbase.ingest.mask_region import names_lesion, names_other, region_of
 from tumorbase.ingest.volume import GRID_TOLERANCE, Grid, turn_to_lps
 from tumorbase.store.errors import BadInput
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
 
-_MORPHOLOGICALLY_ALTERED = ("49755003", "M-01000")  # SNOMED CT, SRT: the category of lesions
+# Categories of segments (DICOM CID 7150 and its predecessors) in SNOMED CT and SRT.
+_MORPHOLOGICALLY_ALTERED = ("49755003", "M-01000")
+_ANATOMY = ("91723000", "123037004", "91772007", "T-D000A")  # structures of the body, organs
 
 
 def read_seg(path: str, grid: Grid) -> list[LabelMask]:
-    """One mask for each segment that is a lesion, by its category or label, else for all segments.
+    """One mask for each segment that is a lesion, by its category, type or label; else for those
+    that say of themselves nothing else. None where all are organs.
 
     Fractional segments count from one half. The segment's label becomes the type.
 
@@ -34,16 +37,25 @@ def read_seg(path: str, grid: Grid) -> list[LabelMask]:
         ]
     lesions = [segment for segment in segments if _is_lesion(segment)]
     masks = []
-    for segment in lesions or segments:
+    for segment in lesions or [one for one in segments if not _is_other(one)]:
         mask = _on_grid(path, segmentation, segment.segment_number, grid)
-        name = segment.segment_label
-        masks.append(LabelMask(path, region_of(name), mask, {1: name}))
+        masks.append(LabelMask(path, region_of(_names(segment)), mask, {1: segment.segment_label}))
     return masks
+
+
+def _names(segment: SegmentDescription) -> str:
+    """The segment's label and what type it is said to be."""
+    return f"{segment.segment_label} {segment.segmented_property_type.meaning}"
 
 
 def _is_lesion(segment: SegmentDescription) -> bool:
     category = segment.segmented_property_category.value
-    return category in _MORPHOLOGICALLY_ALTERED or names_lesion(segment.segment_label)
+    return category in _MORPHOLOGICALLY_ALTERED or names_lesion(_names(segment))
+
+
+def _is_other(segment: SegmentDescription) -> bool:
+    category = segment.segmented_property_category.value
+    return category in _ANATOMY or names_other(_names(segment))
 
 
 def _open(path: str) -> Segmentation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -32,9 +32,12 @@ class DrawnScan:
 def read_scan(item: Item) -> DrawnScan:
     """The scan of an item of one of `SCAN_KINDS`.
 
+    A file in which no lesion is drawn is left out. It is the scan's end only where lesions are said
+    to be in it that cover no voxel, and nothing else is drawn on the scan.
+
     Raises:
         BadInput: as `read_volume`, `read_labels`, `read_series`, `read_rtstruct` and `read_seg`; a
-            mask is on another grid than the image, or nothing is drawn in a file.
+            mask is on another grid than the image, or all of them are empty.
     """
     started = perf_counter()
     details = item.details
@@ -44,58 +47,31 @@ def read_scan(item: Item) -> DrawnScan:
         series = read_series(item.path, details["series_id"], item.files[: details["slices"]])
         volume, rejected = series.volume, list(series.duplicates)
     read_at = perf_counter()
-    masks = []
-    if item.kind == "dicom_series":
-        drawn = item.files[details["slices"] :]
-        masks += _drawn_masks(drawn[: details["rtstructs"]], read_rtstruct, volume.grid)
-        masks += _drawn_masks(
-            drawn[details["rtstructs"] :][: details["segs"]], read_seg, volume.grid
-        )
-    from_nifti, empty = _read_masks(details.get("masks", {}), item.path, volume.grid)
+    masks, empty = [], []
+    for path, drawn in _drawn(item, volume.grid):
+        filled = [mask for mask in drawn if mask.labels.any()]
+        masks += filled
+        if not drawn:
+            rejected.append(Rejected(path, "no ROI or segment in it says that it is a lesion"))
+        elif not filled:
+            empty.append(Rejected(path, "empty mask: it covers no voxel"))
+    if empty and not masks:
+        raise BadInput(empty[0].path, empty[0].reason)
     return DrawnScan(
-        volume,
-        [*masks, *from_nifti],
-        [*rejected, *empty],
-        read_at - started,
-        perf_counter() - read_at,
+        volume, masks, [*rejected, *empty], read_at - started, perf_counter() - read_at
     )
 
 
-def _read_masks(
-    paths: Mapping[str, str], image_path: str, grid: Grid
-) -> tuple[list[LabelMask], list[Rejected]]:
-    """NIfTI masks by region, on the image's grid, and a refusal of each empty one beside others.
-
-    Raises:
-        BadInput: a mask is on another grid, or none has a labelled voxel.
-    """
-    masks, rejected = [], []
-    for region, path in paths.items():
+def _drawn(item: Item, grid: Grid) -> Iterator[tuple[str, list[LabelMask]]]:
+    """Each file that is drawn on the scan, and the masks in it."""
+    details = item.details
+    if item.kind == "dicom_series":
+        drawn = item.files[details["slices"] :]
+        for index, path in enumerate(drawn[: details["rtstructs"] + details["segs"]]):
+            yield path, (read_rtstruct if index < details["rtstructs"] else read_seg)(path, grid)
+    for region, path in details.get("masks", {}).items():
         labels, own = read_labels(path)
         if not own.matches(grid):
-            reason = f"mask on another grid than its image: {own}; {image_path} has {grid}"
-            raise BadInput(path, reason)
-        if labels.any():
-            masks.append(LabelMask(path, region, labels))
-        else:
-            rejected.append(Rejected(path, "empty mask: no voxel is labelled"))
-    if rejected and not masks:
-        raise BadInput(rejected[0].path, rejected[0].reason)
-    return masks, rejected
-
-
-def _drawn_masks(
-    paths: Sequence[str], read: Callable[[str, Grid], list[LabelMask]], grid: Grid
-) -> list[LabelMask]:
-    """What is drawn in each file; ROIs and segments without a voxel say that there is nothing.
-
-    Raises:
-        BadInput: nothing is drawn in a whole file.
-    """
-    masks = []
-    for path in paths:
-        drawn = [mask for mask in read(path, grid) if mask.labels.any()]
-        if not drawn:
-            raise BadInput(path, "empty: no ROI or segment in it covers a voxel")
-        masks += drawn
-    return masks
+            image = f"{item.path} has {grid}"
+            raise BadInput(path, f"mask on another grid than its image: {own}; {image}")
+        yield path, [LabelMask(path, region, labels)]

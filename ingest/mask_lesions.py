@@ -70,18 +70,18 @@ def find_lesions(
 ) -> list[MaskLesion]:
     """Components of each label under 26-connectivity, region by region, the largest first.
 
-    Components below `min_mm3` are left out. Ids are `series_id/region-n`, n counting from 1 by
-    descending volume, then by position (z, y, x).
+    Components below `min_mm3` are left out, and so is a lesion that was drawn again: half of it
+    lies in larger ones of other masks, such as an earlier version of its contour. Ids are
+    `series_id/region-n`, n counting from 1 by descending volume, then by position (z, y, x).
 
     Raises:
         BadInput: a mask has no labelled voxel, or another shape than the grid.
     """
-    found = [
-        component
+    components = [
+        [one for one in _components(mask, grid) if one.voxels * grid.voxel_mm3 >= min_mm3]
         for mask in masks
-        for component in _components(mask, grid)
-        if component.voxels * grid.voxel_mm3 >= min_mm3
     ]
+    found = _without_redrawn(components, grid)
     found.sort(key=lambda one: (one.region, -one.voxels, [side.start for side in one.box]))
     counts: Counter[str] = Counter()
     lesions = []
@@ -99,6 +99,21 @@ def lesion_table(lesions: Sequence[MaskLesion], grid: Grid, identity: SeriesIden
     """
     rows = [_row(lesion, grid, identity) for lesion in lesions]
     return pa.Table.from_pylist(rows, schema=METADATA["lesion"])
+
+
+def _without_redrawn(components: Sequence[Sequence[MaskLesion]], grid: Grid) -> list[MaskLesion]:
+    """The components of all masks without those that larger ones of other masks cover by half."""
+    every = [one for of_mask in components for one in of_mask]
+    if len(components) < 2:
+        return every
+    taken = np.zeros(grid.shape, dtype=bool)
+    kept = []
+    for one in sorted(every, key=lambda one: (-one.voxels, one.region)):
+        here = taken[one.box]  # a view; those of one mask do not overlap
+        if 2 * np.count_nonzero(one.mask & here) < one.voxels:
+            here |= one.mask
+            kept.append(one)
+    return kept
 
 
 def _components(mask: LabelMask, grid: Grid) -> list[MaskLesion]:

@@ -12,7 +12,7 @@ from skimage.draw import polygon
 
 from tumorbase.ingest.dicom_header import read_dataset, refuse_damage
 from tumorbase.ingest.mask_lesions import LabelMask
-from tumorbase.ingest.mask_region import names_lesion, region_of
+from tumorbase.ingest.mask_region import names_lesion, names_other, region_of
 from tumorbase.ingest.volume import Grid
 from tumorbase.store.errors import BadInput
 
@@ -28,7 +28,8 @@ class _Roi:
 
 
 def read_rtstruct(path: str, grid: Grid) -> list[LabelMask]:
-    """One mask for each ROI that is a lesion: those of type GTV or named so, else all of no type.
+    """One mask for each ROI that is a lesion: those of type GTV or named so, else those that say
+    neither by type nor by name what they are. None where all are organs and margins.
 
     Contours are filled slice by slice: a voxel belongs to the ROI if its centre lies within an odd
     number of contours, so that an inner contour is a hole. The ROI's name becomes the type.
@@ -39,11 +40,12 @@ def read_rtstruct(path: str, grid: Grid) -> list[LabelMask]:
     """
     dataset = read_dataset(path)
     with refuse_damage(path):
-        rois = _lesion_rois(_rois(path, dataset))
+        rois = _rois(path, dataset)
     if not rois:
-        raise BadInput(path, "RTSTRUCT without a closed planar contour of a lesion")
+        raise BadInput(path, "RTSTRUCT without a closed planar contour")
     return [
-        LabelMask(path, region_of(roi.name), _fill(path, roi, grid), {1: roi.name}) for roi in rois
+        LabelMask(path, region_of(roi.name), _fill(path, roi, grid), {1: roi.name})
+        for roi in _lesion_rois(rois)
     ]
 
 
@@ -88,7 +90,7 @@ def _lesion_rois(rois: list[_Roi]) -> list[_Roi]:
         if roi.interpreted_type == "GTV"
         or (roi.interpreted_type not in ("CTV", "PTV", "EXTERNAL") and names_lesion(roi.name))
     ]
-    return named or [roi for roi in rois if not roi.interpreted_type]
+    return named or [roi for roi in rois if not roi.interpreted_type and not names_other(roi.name)]
 
 
 def _fill(path: str, roi: _Roi, grid: Grid) -> np.ndarray:

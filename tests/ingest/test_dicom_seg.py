@@ -21,6 +21,9 @@ from tumorbase.store.errors import BadInput
 TUMOUR = ("GTV primary", codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Neoplasm)
 NODE = ("lymph node", codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.LymphNode)
 ORGAN = ("kidney", codes.SCT.Organ, codes.SCT.Kidney)
+STRUCTURE = ("Segment_2", codes.SCT.AnatomicalStructure, codes.SCT.Thymus)
+UNNAMED = ("Segment_1", codes.SCT.Tissue, codes.SCT.Tissue)
+TYPED = ("Segment_3", codes.SCT.Tissue, codes.SCT.LymphNode)
 
 
 @pytest.fixture
@@ -89,6 +92,26 @@ def test_lesions_are_taken_and_organs_left(
         ("node", "lymph node"),
     ]
     np.testing.assert_array_equal(read[1].labels, masks[2])
+
+
+@pytest.mark.parametrize(
+    ("segments", "expected"),
+    [
+        ([ORGAN, STRUCTURE], []),
+        ([ORGAN, STRUCTURE, UNNAMED], [("primary", "Segment_1")]),
+        ([ORGAN, UNNAMED, TYPED], [("node", "Segment_3")]),
+    ],
+)
+def test_segments_are_lesions_by_their_type_or_for_want_of_another_meaning(
+    series: list[Path],
+    tumour: tuple[np.ndarray, Grid],
+    tmp_path: Path,
+    segments: list[tuple],
+    expected: list[tuple],
+) -> None:
+    mask, grid = tumour
+    path = _write_seg(tmp_path / "seg.dcm", series, [mask] * len(segments), segments)
+    assert [(one.region, one.types[1]) for one in read_seg(str(path), grid)] == expected
 
 
 def test_an_empty_segment_is_an_empty_mask(

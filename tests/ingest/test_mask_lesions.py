@@ -70,6 +70,19 @@ def test_components_below_the_floor_are_left_out() -> None:
     assert [one.voxels for one in _find(labels, min_mm3=10.1)] == []
 
 
+def test_a_lesion_drawn_again_in_another_mask_is_one_the_larger() -> None:
+    masks = [
+        LabelMask("now", "primary", _mask(*((2, 2, x) for x in range(6)), (6, 6, 6))),
+        LabelMask("then", "primary", _mask(*((2, 2, x) for x in range(4, 8)))),  # half of it
+        LabelMask("beside", "primary", _mask(*((2, 2, x) for x in range(7, 10)), (2, 2, 5))),
+        LabelMask("node", "node", _mask((6, 6, 6))),
+    ]
+    lesions = find_lesions(masks, GRID, "P1/S1", 0.0)
+    assert [(one.region, one.voxels) for one in lesions] == [
+        ("node", 1), ("primary", 6), ("primary", 3)
+    ]  # fmt: skip
+
+
 def test_an_empty_mask_is_refused() -> None:
     with pytest.raises(BadInput, match="empty mask"):
         _find(_mask())

@@ -253,9 +253,43 @@ def test_an_rtstruct_whose_contours_hold_no_voxel_is_refused(
     drawn.ROIContourSequence[0].ContourSequence = contours
     drawn.save_as(folder / "mask" / "RS.dcm")
     (item,) = plan_dicom([folder]).items
-    with pytest.raises(BadInput, match="no ROI or segment in it covers a voxel") as refused:
+    with pytest.raises(BadInput, match="empty mask: it covers no voxel") as refused:
         read_dicom_series(item, context)
     assert refused.value.path == str(folder / "mask" / "RS.dcm")
+
+
+def test_an_rtstruct_of_organs_is_reported_and_its_series_read(
+    sts: Path, tmp_path: Path, context: Context
+) -> None:
+    folder = Path(shutil.copytree(sts / "STS_002" / "dicom_CT", tmp_path / "dicom"))
+    drawn = pydicom.dcmread(folder / "mask" / "RS.dcm")
+    drawn.StructureSetROISequence[0].ROIName = "Lung_L"
+    drawn.RTROIObservationsSequence[0].RTROIInterpretedType = "ORGAN"
+    drawn.save_as(folder / "mask" / "organs.dcm")
+    for count in (1, 0):
+        (item,) = plan_dicom([folder]).items
+        rows = read_dicom_series(item, context)
+        assert rows.tables["lesion"].num_rows == count
+        assert rows.tables["series"].num_rows == 1
+        (refused,) = rows.rejected
+        assert Path(refused.path).name == "organs.dcm"
+        assert refused.reason == "no ROI or segment in it says that it is a lesion"
+        (folder / "mask" / "RS.dcm").unlink(missing_ok=True)
+
+
+def test_a_lesion_in_two_versions_of_an_rtstruct_is_one(
+    sts: Path, tmp_path: Path, context: Context
+) -> None:
+    folder = Path(shutil.copytree(sts / "STS_002" / "dicom_CT", tmp_path / "dicom"))
+    drawn = pydicom.dcmread(folder / "mask" / "RS.dcm")
+    del drawn.ROIContourSequence[0].ContourSequence[0]  # an end of the tumour
+    drawn.save_as(folder / "mask" / "RS_earlier.dcm")
+    (item,) = plan_dicom([folder]).items
+    assert item.details["rtstructs"] == 2
+    (lesion,) = read_dicom_series(item, context).tables["lesion"].to_pylist()
+    labels = np.asarray(nib.load(sts / "STS_002" / "CT_mask.nii.gz").dataobj)
+    voxel_mm3 = 0.976562**2 * 3.27
+    assert lesion["volume_mm3"] == pytest.approx(np.count_nonzero(labels) * voxel_mm3, rel=1e-3)
 
 
 def test_a_refused_item_leaves_nothing_staged(study: Path, context: Context) -> None:

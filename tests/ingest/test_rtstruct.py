@@ -90,6 +90,15 @@ def test_where_no_roi_says_tumour_those_of_no_type_are_taken(real: Path, tmp_pat
     assert [mask.types[1] for mask in read_rtstruct(path, GRID)] == ["ROI-1"]
 
 
+def test_organs_and_margins_of_no_type_are_no_lesions(real: Path, tmp_path: Path) -> None:
+    contours = [_square(1.6, 7.4, 2.0)]
+    names = ("Lung_L", "SpinalCord", "PTV nodes", "CTV")
+    rois = dict.fromkeys(names, contours)
+    assert read_rtstruct(_rtstruct(real, tmp_path / "RS.dcm", rois, {}), GRID) == []
+    path = _rtstruct(real, tmp_path / "RS.dcm", {**rois, "Ellipse 1": contours}, {})
+    assert [mask.types[1] for mask in read_rtstruct(path, GRID)] == ["Ellipse 1"]
+
+
 @pytest.mark.parametrize("z_mm", [-10.0, 20.0, 1.0])
 def test_a_contour_outside_the_series_or_between_slices_is_refused(
     real: Path, tmp_path: Path, z_mm: float
@@ -162,6 +171,11 @@ def test_a_truncated_rtstruct_is_refused(real: Path, tmp_path: Path) -> None:
         ("lymph node 3", "node", True),
         ("Liver metastasis", "primary", True),
         ("Lung-Left", "primary", False),
+        ("Masseter_L", "primary", False),
+        ("LN_4R", "node", True),
+        ("nodule 2", "primary", True),
+        ("PTV lymph nodes", "node", False),
+        ("ITV tumour", "primary", False),
     ],
 )
 def test_names_tell_the_region_and_whether_it_is_a_lesion(
