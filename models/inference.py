@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 DEVICES = ("auto", "cpu", "cuda")
+STREAMS = 2  # on which one GPU computes and copies at a time
 
 
 def resolve_device(device: str) -> str:
@@ -29,9 +32,11 @@ def resolve_device(device: str) -> str:
 class Inference:
     """Runs one network on one device, without gradients and in evaluation mode.
 
-    On a GPU: channels last, bfloat16 where the GPU has it, pinned memory, and the next batch is on
-    its way while one is computed. A batch for which memory does not suffice is halved, and so are
-    all later ones. With `is_compiled` every batch has the same size, the last one filled up.
+    On a GPU: channels last, bfloat16 where the GPU itself computes in it, pinned memory. Two
+    threads may run at a time, each on a stream of its own, so that what one prepares, sends and
+    fetches goes on while the GPU computes for the other. A batch for which memory does not suffice
+    is halved until it does, and later ones are no larger. With `is_compiled` the last batch is
+    filled up, for one of another size would be compiled anew.
     """
 
     def __init__(
@@ -48,11 +53,15 @@ class Inference:
         self.batch_size = batch_size
         self._device = torch.device(device)
         self._is_cuda = self._device.type == "cuda"
-        self._has_bf16 = self._is_cuda and torch.cuda.is_bf16_supported()
+        self._has_bf16 = self._is_cuda and torch.cuda.is_bf16_supported(including_emulation=False)
         self._is_compiled = is_compiled
+        self._streams: SimpleQueue[torch.cuda.Stream] = SimpleQueue()
         network = network.eval().to(self._device)
         if self._is_cuda:
-            network = network.to(memory_format=torch.channels_last)
+            put_channels_last(network)
+            for _ in range(STREAMS):
+                self._streams.put(torch.cuda.Stream())
+            torch.cuda.synchronize()  # the weights are there before another stream reads them
         self._network: Callable[..., Tensor] = (
             torch.compile(network, dynamic=False) if is_compiled else network
         )
@@ -69,38 +78,70 @@ class Inference:
         """
         if len(inputs[0]) == 0:
             raise ValueError("expected at least one item, got none")
-        with torch.inference_mode():
+        with self._own_stream(), torch.inference_mode():
             outputs = [output.float() for output in self._outputs(inputs)]
             return torch.cat(outputs).cpu().numpy()
+
+    @contextmanager
+    def _own_stream(self) -> Iterator[None]:
+        """A stream of the GPU that no other thread uses meanwhile."""
+        if not self._is_cuda:
+            yield
+            return
+        stream = self._streams.get()
+        try:
+            with torch.cuda.stream(stream):
+                yield
+        finally:
+            self._streams.put(stream)
 
     def _outputs(self, inputs: tuple[np.ndarray, ...]) -> Iterator[Tensor]:
         start, count = 0, len(inputs[0])
         while start < count:
-            batch = [values[start : start + self.batch_size] for values in inputs]
-            try:
-                output = self._forward(batch)
-            except torch.OutOfMemoryError:
-                if self.batch_size == 1:
-                    raise
-                self.batch_size = max(1, min(self.batch_size, len(batch[0])) // 2)
+            size = self.batch_size
+            output = self._output([values[start : start + size] for values in inputs], size)
+            if output is None:
+                self.batch_size = min(self.batch_size, size // 2)
                 torch.cuda.empty_cache()
                 continue
             yield output
             start += len(output)
 
-    def _forward(self, batch: list[np.ndarray]) -> Tensor:
+    def _output(self, batch: list[np.ndarray], size: int) -> Tensor | None:
+        """The network's output; None where memory does not suffice for a batch of `size`.
+
+        Of what it did take, all is free after the return: an error that is being handled would
+        still hold it.
+        """
         count = len(batch[0])
         if self._is_compiled:
-            batch = [_filled_up(values, self.batch_size) for values in batch]
-        tensors = [self._on_device(values) for values in batch]
-        with torch.autocast("cuda", torch.bfloat16, enabled=self._has_bf16):
-            return self._network(*tensors)[:count]
+            batch = [_filled_up(values, size) for values in batch]
+        try:
+            tensors = [self._on_device(values) for values in batch]
+            with self._bf16():
+                return self._network(*tensors)[:count]
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            return None
+
+    def _bf16(self) -> torch.autocast:
+        # All threads share one cache of weights in bfloat16, and what one stream wrote there may
+        # not be written yet, or be freed, when another reads it.
+        return torch.autocast("cuda", torch.bfloat16, enabled=self._has_bf16, cache_enabled=False)
 
     def _on_device(self, values: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(values))
         if self._is_cuda:
             return tensor.pin_memory().to(self._device, non_blocking=True)
         return tensor
+
+
+def put_channels_last(network: nn.Module) -> None:
+    """Lay out the network's tensors of images, which have four dimensions, as GPUs prefer it."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
 
 
 def _filled_up(values: np.ndarray, count: int) -> np.ndarray:

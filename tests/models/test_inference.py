@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tumorbase.models.inference import Inference, resolve_device
+from tumorbase.models.inference import Inference, put_channels_last, resolve_device
 
 
 class Doubles(nn.Module):
@@ -44,8 +47,36 @@ def test_a_batch_that_does_not_fit_is_halved_and_so_are_the_later_ones() -> None
     inference = Inference(network, "cpu", 16)
     first, second = inputs(7)
     np.testing.assert_array_equal(inference.run(first, second), 2 * first + 1)
-    assert network.batches == [1] * 7  # 7 do not fit, nor 3
-    assert inference.batch_size == 1
+    assert network.batches == [2, 2, 2, 1]  # 16, 8 and 4 do not fit
+    np.testing.assert_array_equal(inference.run(first, second), 2 * first + 1)
+    assert network.batches == 2 * [2, 2, 2, 1]
+
+
+def test_what_a_batch_took_that_does_not_fit_is_free_before_the_next_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    took: list[weakref.ref[Tensor]] = []
+
+    class Takes(Doubles):
+        def forward(self, first: Tensor, second: Tensor) -> Tensor:
+            features = first + 1
+            took.append(weakref.ref(features))
+            return super().forward(first, second)
+
+    is_held: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: is_held.append(took[-1]() is not None))
+    Inference(Takes(fits=2), "cpu", 4).run(*inputs(4))
+    assert is_held == [False]
+
+
+def test_images_lie_channels_last_and_nothing_else_changes() -> None:
+    """Lambda networks have weights of five dimensions, of which none are channels."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 2), nn.Conv3d(3, 4, 2))
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    put_channels_last(network)
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert network[1].weight.is_contiguous()
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
 def test_a_single_item_that_does_not_fit_is_an_error() -> None:
@@ -92,6 +123,10 @@ def test_half_precision_on_a_gpu_points_the_same_way() -> None:
     network = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     images = np.random.default_rng(0).random((32, 3, 64, 64), dtype=np.float32)
     on_cpu = Inference(network, "cpu", 32).run(images)
-    on_gpu = Inference(network, "cuda", 8).run(images)
-    cosine = (on_cpu * on_gpu).sum(1) / np.linalg.norm(on_cpu, axis=1)
-    assert (cosine / np.linalg.norm(on_gpu, axis=1) >= 0.999).all()
+    on_gpu = Inference(network, "cuda", 8)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(on_gpu.run, 20 * [images]))
+    for answer in answers:
+        assert np.array_equal(answer, answers[0])
+        cosine = (on_cpu * answer).sum(1) / np.linalg.norm(on_cpu, axis=1)
+        assert (cosine / np.linalg.norm(answer, axis=1) >= 0.999).all()
