@@ -74,11 +74,17 @@ def flood(
     queue.level = &level[0]
     queue.count = queue.level_first = queue.level_stop = 0
     only = lay_out(grid, height, markers, components)
+    cdef const int32_t[::1] seeds
+    cdef const int64_t[::1] starts
+    cdef bint is_parted
     seeds, starts = seeds_of_components(grid, components, only)
-    if not flood_each(grid, &queue, seeds, starts):
+    with nogil:
+        is_parted = flood_each(grid, &queue, seeds, starts)
+    if not is_parted:
         lay_out(grid, height, markers, components)
-        push_markers(grid, &queue)
-        spread(grid, &queue, True)
+        with nogil:
+            push_markers(grid, &queue)
+            spread(grid, &queue, True)
     return labels_of(grid, components, only)
 
 
