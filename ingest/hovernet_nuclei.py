@@ -21,7 +21,7 @@ from tumorbase.ingest.patches import ahead
 from tumorbase.ingest.scaled_slide import ScaledSlide
 from tumorbase.ingest.slide_source import SlideSource
 from tumorbase.ingest.slide_tissue import Tissue
-from tumorbase.ingest.window_blocks import Block, plan_blocks
+from tumorbase.ingest.window_blocks import Block, counted_from, overlap, plan_blocks
 from tumorbase.models.hovernet_encoder import (
     CELL_PX,
     MPP,
@@ -90,18 +90,32 @@ def hovernet_batches(
         return _Predicted(shown.block, prediction, shown.read_seconds, perf_counter() - started)
 
     blocks = plan_blocks(search.scaled, tissue, encoder.mode)
-    predicted = ahead(predict, ahead(read, blocks), threads=1)
-    waiting = deque(islice(predicted, SPAN_BLOCKS))
-    spans = _spans(waiting) if waiting else None
-    while spans and waiting:
-        this = waiting.popleft()
+    predicted = _completed(ahead(predict, ahead(read, blocks), encoder.threads))
+    first = deque(islice(predicted, SPAN_BLOCKS))
+    if not first:
+        return
+    spans = _spans(first)
+    while this := first.popleft() if first else next(predicted, None):
         started = perf_counter()
         batch = _batch(search, this.block, this.prediction, spans)
         seconds["read"] += this.read_seconds
         seconds["network"] += this.network_seconds
         seconds["nuclei"] += perf_counter() - started
-        waiting.extend(islice(predicted, 1))  # so that the network does not stand still
         yield batch
+
+
+def _completed(predicted: Iterator[_Predicted]) -> Iterator[_Predicted]:
+    """Each block with the outputs of the windows that it shares with the one before."""
+    before: _Predicted | None = None
+    for this in predicted:
+        if before:
+            shared = overlap(before.block.shown, this.block.shown)
+            source = before.prediction.part(*counted_from(before.block.shown, shared))
+            target = this.prediction.part(*counted_from(this.block.shown, shared))
+            target.maps[:] = source.maps
+            target.features[:] = source.features
+        before = this
+        yield this
 
 
 def _read(search: _Search, block: Block) -> np.ndarray:
@@ -110,24 +124,19 @@ def _read(search: _Search, block: Block) -> np.ndarray:
     places = []
     for axis, side_px in enumerate((scaled.height_px, scaled.width_px)):
         start = block.shown[axis].start
-        length = block.has_tissue.shape[axis] * mode.output_px + mode.margin_px
+        length = block.to_run.shape[axis] * mode.output_px + mode.margin_px
         places.append(reflected(side_px, mode)[start : start + length])
     rows, columns = (slice(int(place.min()), int(place.max()) + 1) for place in places)
     pixels = scaled.read(rows, columns)
-    image = pixels[places[0][:, None] - rows.start, places[1] - columns.start]
+    image = pixels.take(places[0] - rows.start, axis=0).take(places[1] - columns.start, axis=1)
     return as_haematoxylin(image) if search.tissue.is_dark_field else image
 
 
 def _predict(search: _Search, shown: _Shown) -> Prediction:
     """What the network says of what is shown of the slide."""
-    whole = search.encoder.predict(shown.image, shown.block.has_tissue)
+    whole = search.encoder.predict(shown.image, shown.block.to_run)
     height, width = (part.stop - part.start for part in shown.block.shown)
-    return Prediction(
-        probability=whole.probability[:height, :width],
-        distances=whole.distances[:height, :width],
-        types=None if whole.types is None else whole.types[:height, :width],
-        features=whole.features[: -(-height // CELL_PX), : -(-width // CELL_PX)],
-    )
+    return whole.part(slice(0, height), slice(0, width))
 
 
 def _spans(some: Collection[_Predicted]) -> tuple[Spans, Spans]:
@@ -161,7 +170,7 @@ def _batch(
     keep = (y_px >= core[0].start) & (y_px < core[0].stop)
     keep &= (x_px >= core[1].start) & (x_px < core[1].stop)
     keep &= search.tissue.holds(x, y)
-    corner = f"{slide_id}/{encoder.spec.name}/{shown[1].start}_{shown[0].start}"
+    corner = f"{slide_id}/{encoder.spec.name}/{core[1].start}_{core[0].start}"
     means = pool_under_nuclei(prediction.features, found.labels, CELL_PX)
     types, probabilities = _typed(found, encoder.types)
     nuclei = Nuclei(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any, cast
 
 import numpy as np
@@ -21,12 +20,14 @@ from tumorbase.models.weights import find_weights
 
 MPP = 0.25  # micrometres per pixel that the networks were trained at
 BATCH_SIZE = {"cpu": 4, "cuda": 32}  # by device
+THREADS = {"cpu": 1, "cuda": 2}  # that predict at a time: a GPU works for one, the other copies
 CELL_PX = 2  # a vector of features for every 2 x 2 pixels: a quarter of what else had to be moved
 
-# What a slide is predicted in, height and width, rounded to whole outputs of windows, and by how much
-# blocks overlap. They are narrow, for the columns of windows that neighbours share are run once.
+# What a slide is predicted in, height and width, rounded to whole outputs of windows, and by how
+# much blocks overlap. They are narrow, for the columns that neighbours share are run once.
 BLOCK_PX = (4200, 1100)
 OVERLAP_PX = 160
+REACH_PX = 32  # of a nucleus from its middle; that far from tissue windows are still run
 SPAN_BLOCKS = 4  # of a slide, the ones with much tissue, by which its slopes are measured
 
 # Types by their numbers, by the data set that the weights were trained on.
@@ -100,13 +101,14 @@ class HoVerNetEncoder(NetworkEncoder):
             "cell_px": CELL_PX,
             "block_px": BLOCK_PX,
             "overlap_px": OVERLAP_PX,
+            "reach_px": REACH_PX,
             "fullest_span_blocks": SPAN_BLOCKS,
             **weights.config,
         }
         spec = network_spec(weights, found.sha256, "nucleus", preprocessing)
         self.mode = MODES[weights.config["mode"]]
         self.types = TYPES[name]
-        self._turn = Lock()
+        self.threads = THREADS[runtime.device]
         super().__init__(
             spec,
             lambda: _Windows(cast(HoVerNet, load_published(weights, found.path))),
@@ -117,8 +119,6 @@ class HoVerNetEncoder(NetworkEncoder):
 
     def predict(self, image: np.ndarray, chosen: np.ndarray) -> Prediction:
         """What the network says of windows that lie edge to edge; nothing where none is chosen.
-
-        Of threads that call it, one has the network, while others cut windows and lay outputs down.
 
         Args:
             image: RGB at `MPP`, uint8; its sides are whole multiples of `mode.output_px`, and the
@@ -142,9 +142,7 @@ class HoVerNetEncoder(NetworkEncoder):
         at_once = 2 * self._batch_size
         for start in range(0, len(places), at_once):
             part = places[start : start + at_once]
-            windows = views[tuple(part.T)]
-            with self._turn:
-                outputs = self.run(windows)
+            outputs = self.run(views[tuple(part.T)])
             in_maps = channels * output**2
             for (row, column), values in zip(part, outputs, strict=True):
                 maps_of[row, column] = values[:in_maps].reshape(channels, output, output)

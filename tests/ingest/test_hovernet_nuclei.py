@@ -25,7 +25,7 @@ from tumorbase.ingest.scaled_slide import ScaledSlide
 from tumorbase.ingest.slide_source import open_slide
 from tumorbase.ingest.slide_tissue import Tissue
 from tumorbase.ingest.slides import read_slide
-from tumorbase.ingest.window_blocks import plan_blocks
+from tumorbase.ingest.window_blocks import Block, plan_blocks
 from tumorbase.models.encoders import Runtime
 from tumorbase.models.hovernet import MODES, Mode
 from tumorbase.models.hovernet_encoder import TYPES, HoVerNetEncoder
@@ -87,12 +87,17 @@ def painted(tmp_path: Path, name: str = "hovernet-pannuke") -> Painted:
 
 
 def nuclei_of(
-    picture: np.ndarray, encoder: HoVerNetEncoder, tmp_path: Path, mpp: float = 0.25
+    picture: np.ndarray,
+    encoder: HoVerNetEncoder,
+    tmp_path: Path,
+    mpp: float = 0.25,
+    mask: np.ndarray | None = None,
 ) -> pa.Table:
-    """Rows of the nuclei of a slide that is tissue all over, by their places."""
+    """Rows of the nuclei of a slide by their places; without a mask, it is tissue all over."""
     Image.fromarray(picture).save(tmp_path / "slide.png")
     with open_slide(str(tmp_path / "slide.png"), mpp) as slide:
-        mask = np.ones((-(-slide.height_px // 16), -(-slide.width_px // 16)), dtype=bool)
+        if mask is None:
+            mask = np.ones((-(-slide.height_px // 16), -(-slide.width_px // 16)), dtype=bool)
         tissue = Tissue(mask, 16, is_dark_field=False)
         batches = list(hovernet_batches(slide, tissue, encoder, IDS, defaultdict(float)))
     return pa.Table.from_batches(batches).sort_by(
@@ -155,23 +160,44 @@ def test_nuclei_do_not_depend_on_the_blocks(
     np.testing.assert_allclose(vectors, others, atol=1e-6)
 
 
-def test_slopes_are_measured_by_the_first_blocks_which_lie_all_over_the_slide(
+def blocks_of(painting: np.ndarray, mask: np.ndarray, tmp_path: Path) -> list[Block]:
+    """The blocks of a slide whose tissue has a mask of 16 px a step."""
+    Image.fromarray(painting).save(tmp_path / "slide.png")
+    with open_slide(str(tmp_path / "slide.png"), 0.25) as slide:
+        tissue = Tissue(mask, 16, is_dark_field=False)
+        return plan_blocks(ScaledSlide(slide, 0.25), tissue, MODES["fast"])
+
+
+def test_cores_cover_the_slide_and_no_window_is_run_twice_in_a_row_of_blocks(
+    painting: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window_blocks, "BLOCK_PX", (492, 328))
+    monkeypatch.setattr(window_blocks, "SPAN_BLOCKS", 100)
+    blocks = blocks_of(painting, np.ones((44, 37), dtype=bool), tmp_path)
+    assert len(blocks) == 2 * 3
+    times_owned, times_run = np.zeros(painting.shape[:2]), np.zeros((5, 4))
+    for block in blocks:
+        times_owned[block.core] += 1
+        rows, columns = (slice(s.start // 164, -(-s.stop // 164)) for s in block.shown)
+        times_run[rows, columns] += block.to_run
+    assert (times_owned == 1).all()
+    assert (times_run == [[1], [1], [2], [1], [1]]).all()  # the third is of both rows of blocks
+
+
+def test_slopes_are_measured_by_full_blocks_from_all_over_the_slide(
     painting: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(window_blocks, "BLOCK_PX", (328, 328))
-    Image.fromarray(painting).save(tmp_path / "slide.png")
-    with open_slide(str(tmp_path / "slide.png"), 0.25) as slide:
-        tissue = Tissue(np.ones((44, 37), dtype=bool), 16, is_dark_field=False)
-        blocks = plan_blocks(ScaledSlide(slide, 0.25), tissue, MODES["fast"])
+    monkeypatch.setattr(window_blocks, "SPAN_BLOCKS", 2)
+    mask = np.zeros((44, 37), dtype=bool)
+    for row, column in ((0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (3, 1), (4, 1)):
+        # In the window's middle, or in what the slide has of it.
+        mask[min((row * 164 + 82) // 16, 43), (column * 164 + 82) // 16] = True
+    blocks = blocks_of(painting, mask, tmp_path)
     corners = [(block.core[0].start, block.core[1].start) for block in blocks]
-    assert len(corners) == len(set(corners)) == 4 * 3
-    assert corners[0] == (0, 0)
-    assert corners[3] == max(corners)
-    assert corners[4:] == sorted(corners[4:])
-    covered = np.zeros(painting.shape[:2], dtype=int)
-    for block in blocks:
-        covered[block.core] += 1
-    assert (covered == 1).all()
+    # Three of four windows have tissue at (410, 0), and four at (574, 0).
+    assert corners[:2] == [(410, 0), (574, 0)]
+    assert corners[2:] == [(0, 0), (246, 0), (410, 246), (574, 246)]
 
 
 def test_windows_without_tissue_are_not_run(painting: np.ndarray, tmp_path: Path) -> None:
@@ -188,6 +214,28 @@ def test_windows_without_tissue_are_not_run(painting: np.ndarray, tmp_path: Path
     assert sum(ran) == 2
     y = batch["y_level0_px"].to_numpy()
     assert set((y // 16).astype(int).tolist()) <= {2, 25}
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_nuclei_at_the_edge_of_tissue_are_those_of_a_slide_that_is_tissue_all_over(
+    painting: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = painted(tmp_path)
+    measured = []
+    spans_of = hovernet_nuclei._spans
+    monkeypatch.setattr(
+        hovernet_nuclei, "_spans", lambda some: measured.append(spans_of(some)) or measured[0]
+    )
+    everywhere = nuclei_of(painting, encoder, tmp_path)
+    rows, columns = (everywhere[f"{axis}_level0_px"].to_numpy() for axis in "yx")
+    random = np.random.default_rng(0)
+    for _ in range(4):
+        coarse = random.random((11, 10)) < 0.3
+        mask = np.kron(coarse, np.ones((4, 4), dtype=bool))[:44, :37]
+        found = nuclei_of(painting, encoder, tmp_path, mask=mask)
+        expected = everywhere.filter(Tissue(mask, 16, is_dark_field=False).holds(columns, rows))
+        for name in ("x_level0_px", "y_level0_px", "area", "type_probability"):
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-12)
 
 
 def test_a_network_without_types_tells_none(painting: np.ndarray, tmp_path: Path) -> None:
