@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
 
+import numpy as np
+
 from tumorbase.ingest.dicom_seg import read_seg
 from tumorbase.ingest.dicom_series import read_series
 from tumorbase.ingest.item import Item, Rejected
 from tumorbase.ingest.mask_lesions import LabelMask
 from tumorbase.ingest.nifti import read_labels, read_volume
 from tumorbase.ingest.rtstruct import read_rtstruct
+from tumorbase.ingest.suv import suv_scale
 from tumorbase.ingest.volume import Grid, Volume
 from tumorbase.store.errors import BadInput
 
@@ -20,11 +23,16 @@ SCAN_KINDS = ("ct_nifti", "dicom_series")
 
 @dataclass(frozen=True)
 class DrawnScan:
-    """The image, the masks on its grid, files that were left out, and seconds of both."""
+    """The image, the masks on its grid, what was left out, and seconds of both.
+
+    `is_comparable` is False for PET of which the SUV cannot be told: its voxels mean another thing
+    in each patient.
+    """
 
     volume: Volume
     masks: list[LabelMask]
     rejected: list[Rejected]
+    is_comparable: bool
     read_seconds: float
     drawn_seconds: float
 
@@ -32,8 +40,9 @@ class DrawnScan:
 def read_scan(item: Item) -> DrawnScan:
     """The scan of an item of one of `SCAN_KINDS`.
 
-    A file in which no lesion is drawn is left out. It is the scan's end only where lesions are said
-    to be in it that cover no voxel, and nothing else is drawn on the scan.
+    PET from DICOM comes in SUV; where that cannot be computed it stays as it is, with the reason in
+    `rejected`. A file in which no lesion is drawn is left out. It is the scan's end only where
+    lesions are said to be in it that cover no voxel, and nothing else is drawn on the scan.
 
     Raises:
         BadInput: as `read_volume`, `read_labels`, `read_series`, `read_rtstruct` and `read_seg`; a
@@ -46,6 +55,7 @@ def read_scan(item: Item) -> DrawnScan:
     else:
         series = read_series(item.path, details["series_id"], item.files[: details["slices"]])
         volume, rejected = series.volume, list(series.duplicates)
+    not_in_suv = _to_suv(item, volume)
     read_at = perf_counter()
     masks, empty = [], []
     for path, drawn in _drawn(item, volume.grid):
@@ -58,8 +68,25 @@ def read_scan(item: Item) -> DrawnScan:
     if empty and not masks:
         raise BadInput(empty[0].path, empty[0].reason)
     return DrawnScan(
-        volume, masks, [*rejected, *empty], read_at - started, perf_counter() - read_at
+        volume,
+        masks,
+        [*rejected, *not_in_suv, *empty],
+        not not_in_suv,
+        read_at - started,
+        perf_counter() - read_at,
     )
+
+
+def _to_suv(item: Item, volume: Volume) -> list[Rejected]:
+    """Scale PET from DICOM to SUV in place, or say why that cannot be."""
+    if item.kind != "dicom_series" or item.details["modality"] != "PT":
+        return []
+    try:
+        volume.voxels[:] *= np.float32(suv_scale(item.files[: item.details["slices"]]))
+    except BadInput as error:
+        reason = f"PET not in SUV, its lesions are not encoded by uptake: {error.reason}"
+        return [Rejected(error.path, reason)]
+    return []
 
 
 def _drawn(item: Item, grid: Grid) -> Iterator[tuple[str, list[LabelMask]]]:

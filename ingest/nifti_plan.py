@@ -3,8 +3,8 @@
 Files are told apart by their names: words are what `_`, `-`, `.` and blanks separate. A name with
 "mask", "label", "seg", "roi", "gtv" or "node" is a mask, of lymph nodes if it says so; it goes with
 the image in its folder whose other words are the same (CT_mask with CT_image), or with every image
-if it has no other word. The words MR, T1, T2, FLAIR and PET, PT, SUV say the modality; else it is
-CT.
+if it has no other word. The words MR, T1, T2, FLAIR and PET, PT, SUV say the modality, unless CT is
+another word; else it is CT. PET is taken to be in SUV.
 
 The patient is named as the file, or as its folder where the file's words are only of that kind
 (STS_002/CT_image.nii.gz is of STS_002); the study is named as the file.
@@ -25,8 +25,8 @@ _NODE_WORDS = frozenset({"node", "nodes", "lymph"})
 _IMAGE_WORDS = frozenset({"image", "img", "volume", "vol", "scan"})
 _MODALITY_WORDS = {
     "MR": frozenset({"mr", "mri", "t1", "t1w", "t2", "t2w", "flair", "dwi"}),
-    "PT": frozenset({"pet", "pt", "suv"}),
     "CT": frozenset({"ct"}),
+    "PT": frozenset({"pet", "pt", "suv"}),
 }
 _GENERIC = _IMAGE_WORDS.union(*_MODALITY_WORDS.values())
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from tumorbase.ingest.dicom_header import identity_facts, read_dataset
 from tumorbase.ingest.drawn_scan import DrawnScan, read_scan
 from tumorbase.ingest.item import Context, Item, ItemRows
+from tumorbase.ingest.lesion_table import measurement_vectors
 from tumorbase.ingest.lesion_vectors import encode_lesions
 from tumorbase.ingest.mask_lesions import SeriesIdentity, find_lesions, lesion_table
 from tumorbase.ingest.volume import Grid
@@ -73,7 +74,9 @@ def _rows(
     table = lesion_table(lesions, volume.grid, identity)
     rows.tables["lesion"] = table
     rows.seconds = {"resample": perf_counter() - started, "encode": 0.0}
-    if lesions:
+    if lesions and not scan.is_comparable:
+        rows.vectors = measurement_vectors(table, context)
+    elif lesions:
         rows.vectors, seconds = encode_lesions(volume, lesions, table, modality, context)
         rows.seconds["resample"] += seconds["resample"]
         rows.seconds["encode"] = seconds["encode"]

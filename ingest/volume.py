@@ -77,7 +77,7 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """Voxels float32 (z, y, x), HU for CT and scanner units otherwise, on their grid."""
+    """Voxels float32 (z, y, x) on their grid: HU of CT, SUV of PET, scanner units otherwise."""
 
     voxels: np.ndarray
     grid: Grid

@@ -41,6 +41,8 @@ def test_a_mask_of_no_other_word_goes_with_every_image(tmp_path: Path) -> None:
         ("CT.nii.gz", "P1", "CT", "CT"),
         ("MR_T1_image.nii", "P1", "MR_T1_image", "MR"),
         ("case-7.nii.gz", "case-7", "case-7", "CT"),
+        ("pt_07_ct.nii.gz", "pt_07_ct", "pt_07_ct", "CT"),
+        ("pt_07_t1.nii.gz", "pt_07_t1", "pt_07_t1", "MR"),
     ],
 )
 def test_the_patient_is_named_as_the_file_or_its_folder(
