@@ -139,7 +139,8 @@ def test_stitched_blocks_have_the_nuclei_of_one_big_tile(
     assert found["type"].to_pylist() == names
     np.testing.assert_allclose(found["type_probability"], whole.type_prob[order], rtol=1e-6)
     vectors = np.stack(found["vector"].to_pylist())
-    means = pool_under_nuclei(features_of(painting), whole.labels)[order]
+    features = features_of(painting).astype(np.float16)
+    means = pool_under_nuclei(features, whole.labels)[order]
     assert cosines(vectors, means).min() > 0.999  # means of cells, in half precision
     lengths = np.linalg.norm(means, axis=1)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), lengths, rtol=0.05)
