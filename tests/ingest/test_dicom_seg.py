@@ -40,9 +40,13 @@ def tumour(shared: Path) -> tuple[np.ndarray, Grid]:
 
 
 def _write_seg(
-    path: Path, series: list[Path], masks: list[np.ndarray], segments: list[tuple]
+    path: Path,
+    series: list[Path],
+    masks: list[np.ndarray],
+    segments: list[tuple],
+    kind: str = "BINARY",
 ) -> Path:
-    """A binary SEG of the masks (z, y, x), its frames in the order of the files."""
+    """A SEG of the masks (z, y, x), its frames in the order of the files."""
     images = [pydicom.dcmread(file) for file in series]
     order = np.argsort(np.argsort([float(one.ImagePositionPatient[2]) for one in images]))
     algorithm = hd.AlgorithmIdentificationSequence("test", codes.DCM.ArtificialIntelligence, "1")
@@ -54,8 +58,10 @@ def _write_seg(
         warnings.filterwarnings("ignore", module="highdicom|pydicom")
         segmentation = hd.seg.Segmentation(
             source_images=images,
-            pixel_array=np.stack([mask[order] for mask in masks], axis=-1).astype(np.uint8),
-            segmentation_type="BINARY",
+            pixel_array=np.stack([mask[order] for mask in masks], axis=-1).astype(
+                np.float32 if kind == "FRACTIONAL" else np.uint8
+            ),
+            segmentation_type=kind,
             segment_descriptions=described,
             series_instance_uid=hd.UID(),
             series_number=2,
@@ -112,6 +118,62 @@ def test_segments_are_lesions_by_their_type_or_for_want_of_another_meaning(
     mask, grid = tumour
     path = _write_seg(tmp_path / "seg.dcm", series, [mask] * len(segments), segments)
     assert [(one.region, one.types[1]) for one in read_seg(str(path), grid)] == expected
+
+
+def test_fractions_count_from_one_half(
+    series: list[Path], tumour: tuple[np.ndarray, Grid], tmp_path: Path
+) -> None:
+    mask, grid = tumour
+    values = np.where(mask, 0.6, 0.0)
+    values[:, 60:] *= 0.7
+    path = _write_seg(tmp_path / "seg.dcm", series, [values], [TUMOUR], "FRACTIONAL")
+    (read,) = read_seg(str(path), grid)
+    mask[:, 60:] = False
+    assert mask.any()
+    np.testing.assert_array_equal(read.labels, mask)
+
+
+def test_segments_of_a_label_map_are_told_apart(
+    series: list[Path], tumour: tuple[np.ndarray, Grid], tmp_path: Path
+) -> None:
+    mask, grid = tumour
+    other = np.roll(mask, 60, axis=2) & ~mask
+    masks = [other, mask, np.zeros_like(mask)]
+    path = _write_seg(tmp_path / "seg.dcm", series, masks, [ORGAN, TUMOUR, NODE], "LABELMAP")
+    tumour_mask, node = read_seg(str(path), grid)
+    np.testing.assert_array_equal(tumour_mask.labels, mask)
+    assert not node.labels.any()
+
+
+AXIAL, SAGITTAL = [1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1]
+
+
+@pytest.mark.parametrize(
+    ("axes", "place"),
+    [
+        (AXIAL, lambda n: [1.0, 2.0, round(1.25 * n, 1)]),  # rounded to 0.1 mm
+        (AXIAL, lambda n: [1.0, 2.0 + 0.6 * n, 3.0 * n]),  # of a tilted gantry
+        (SAGITTAL, lambda n: [10.0 - 2.0 * n, 2.0, 3.0]),
+    ],
+)
+def test_a_seg_is_read_on_slices_wherever_they_lie(
+    series: list[Path], tumour: tuple[np.ndarray, Grid], tmp_path: Path, axes, place
+) -> None:
+    moved = [tmp_path / path.name for path in series]
+    for number, (path, to) in enumerate(zip(series, moved, strict=True)):
+        image = pydicom.dcmread(path)
+        image.ImageOrientationPatient, image.ImagePositionPatient = axes, place(number)
+        image.save_as(to)
+    before, volume = (
+        read_series("folder", "series", [str(path) for path in paths]).volume
+        for paths in (series, moved)
+    )
+    path = _write_seg(tmp_path / "seg.dcm", moved, [tumour[0]], [TUMOUR])
+    (read,) = read_seg(str(path), volume.grid)
+    inside, expected = volume.voxels[read.labels], before.voxels[tumour[0]]
+    np.testing.assert_array_equal(np.sort(inside), np.sort(expected))
+    if axes is AXIAL:
+        np.testing.assert_array_equal(read.labels, tumour[0])
 
 
 def test_an_empty_segment_is_an_empty_mask(

@@ -103,7 +103,7 @@ def test_dates_that_do_not_fit_are_refused(one: Path, injected: str) -> None:
     def change_date(dataset: Dataset) -> None:
         given(dataset).RadiopharmaceuticalStartDateTime = injected
 
-    with pytest.raises(BadInput, match="tracer given at .* for a scan at 2020-01-02 10:30:00"):
+    with pytest.raises(BadInput, match=r"tracer given at .* for a scan at 2020-01-02 10:30:00"):
         suv_scale(change(one, change_date))
 
 
