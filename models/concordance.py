@@ -23,8 +23,10 @@ def concordance_index(time_days: np.ndarray, is_event: np.ndarray, risk: np.ndar
         In [0, 1]; 0.5 for a risk that says nothing.
 
     Raises:
-        ValueError: no pair is comparable.
+        ValueError: no pair is comparable, or a risk is not a number.
     """
+    if np.isnan(risk).any():  # it would count as wrong in every pair
+        raise ValueError(f"expected risks, got NaN for {int(np.isnan(risk).sum())} patients")
     is_event = np.asarray(is_event, dtype=bool)
     event_rows = np.flatnonzero(is_event)
     comparable = 0

@@ -37,3 +37,8 @@ def test_pairs_whose_shorter_time_is_censored_do_not_count():
 def test_no_comparable_pair_is_refused():
     with pytest.raises(ValueError, match="no comparable pair"):
         concordance_index(np.arange(3.0), np.zeros(3, bool), np.arange(3.0))
+
+
+def test_a_risk_that_is_not_a_number_is_refused():
+    with pytest.raises(ValueError, match="expected risks, got NaN for 1 patients"):
+        concordance_index(np.arange(3.0), np.ones(3, bool), np.array([1.0, np.nan, 0.0]))
