@@ -17,9 +17,11 @@ from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.vectors import vector_matrix
 from tumorbase.store.view import View
 
+# Of two that were known at the same time the longer one, as `survival_cohort` has it.
 _OUTCOME = f"""
 SELECT patient_id, time_days, is_event FROM outcome WHERE endpoint = $endpoint AND {KNOWN}
-QUALIFY row_number() OVER (PARTITION BY patient_id ORDER BY known_at DESC, time_days) = 1
+QUALIFY row_number() OVER (
+    PARTITION BY patient_id ORDER BY known_at DESC, time_days DESC, is_event DESC) = 1
 """
 # Whose times a level's rows have, and how they name it.
 _TIMED_BY = {"lesion": "lesion", "patch": "slide", "profile": "profile"}

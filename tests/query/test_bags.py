@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from tumorbase.query.bags import Bag, bags
+from tumorbase.query.survival_cohort import read_outcomes
 
 
 def day(number: int) -> datetime:
@@ -101,6 +102,20 @@ def test_bags_hold_what_was_known_then(cohort):
 def test_bags_come_in_the_order_asked_for_and_of_the_endpoint(cohort):
     found = [(bag.patient_id, bag.time_days) for bag in bags(cohort, "PFS", ["C", "A"])]
     assert found == [("C", 70.0), ("A", None)]
+
+
+def test_of_two_outcomes_known_at_once_the_longer_follow_up_counts(store, put):
+    """As when a survival model is trained."""
+    times = [(90.0, True), (120.0, False), (120.0, True), (30.0, True)]
+    outcomes = [
+        at("P") | {"endpoint": "OS", "time_days": days, "is_event": is_event}
+        for days, is_event in times
+    ]
+    put(store, "all", {"patient": [{"patient_id": "P"}], "outcome": outcomes})
+    (bag,) = bags(store.view(), "OS")
+    assert (bag.time_days, bag.is_event) == (120.0, True)
+    known = read_outcomes(store.view(), "OS")
+    assert (known.time_days.tolist(), known.is_event.tolist()) == ([120.0], [True])
 
 
 def test_a_store_without_vectors_gives_empty_bags(store, put):
