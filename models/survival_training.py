@@ -78,7 +78,6 @@ def fit_network(
     seed: int,
     device: str,
     recipe: Recipe = PUBLISHED,
-    before_step: Callable[[], None] = lambda: None,
 ) -> Fitted:
     """The network after `recipe.epochs` rounds of Adam.
 
@@ -88,12 +87,12 @@ def fit_network(
 
     Args:
         make_network: makes the network, in training mode, for weights of this seed.
-        read: gives what the network sees of the patient in a row of `targets`.
+        read: gives what the network sees of the patient in a row of `targets`; what it raises ends
+            the training.
         targets: of the patients.
         seed: of weights, dropout and draws.
         device: "cpu" or "cuda".
         recipe: numbers of the training.
-        before_step: called before each step; what it raises ends the training.
     """
     drawn_by = torch.Generator().manual_seed(seed)
     classes = bin_classes(targets.time_bin, targets.is_censored)
@@ -109,7 +108,6 @@ def fit_network(
             drawn = weights.multinomial(len(weights), replacement=True, generator=drawn_by)
             total = 0.0
             for rows in drawn.split(recipe.patients_a_step):
-                before_step()
                 optimizer.zero_grad()
                 for part in _passes(network, rows.tolist()):
                     batch = [read(row).to(device) for row in part]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,12 +15,7 @@ from tumorbase.models.survival_architectures import ARCHITECTURES
 from tumorbase.models.survival_training import PatientInputs
 from tumorbase.query.patch_bags import PatchBags
 from tumorbase.query.similar import choose_encoder
-from tumorbase.query.survival_features import (
-    MODALITIES,
-    FeatureBlock,
-    feature_blocks,
-    patient_features,
-)
+from tumorbase.query.survival_features import FeatureBlock, feature_blocks, patient_features
 from tumorbase.store.errors import NotEnoughData
 from tumorbase.store.view import View
 
@@ -94,57 +89,90 @@ def input_spec(view: View, architecture: str) -> InputSpec:
     return InputSpec(encoder_id, patch_dim, tuple(columns), groups)
 
 
+@dataclass(frozen=True, eq=False)
 class NetworkInputs:
-    """Patients as a network sees them; genes are in memory, bags are read when asked for."""
+    """Patients as a network sees them; genes are in memory, bags are read when asked for.
 
-    def __init__(self, view: View, spec: InputSpec, patient_ids: Sequence[str]) -> None:
+    `genes` is float64 (patients, columns of the spec), NaN where not measured; `bags` is None where
+    the spec takes no patches. `before_each` is called before a patient is read, however often that
+    is; what it raises ends the reading.
+    """
+
+    spec: InputSpec
+    patient_ids: list[str]
+    genes: np.ndarray
+    bags: PatchBags | None
+    before_each: Callable[[], None]
+
+    @classmethod
+    def read(
+        cls,
+        view: View,
+        spec: InputSpec,
+        patient_ids: list[str],
+        before_each: Callable[[], None] = lambda: None,
+    ) -> NetworkInputs:
         """Of these patients.
 
         Raises:
             NotFound: the store has no such patient, or no such patch encoder.
         """
-        self._spec = spec
-        self._patient_ids = list(patient_ids)
         block = FeatureBlock("profile", "genes", spec.columns)
-        features = patient_features(view, (block,), self._patient_ids)
-        self._genes = features.matrix[:, : len(spec.columns)]  # (patients, columns)
-        self._has_profile = features.present[:, MODALITIES.index("profile")]
-        self._bags = None
-        if spec.encoder_id:
-            self._bags = PatchBags(view, view.encoder("patch", spec.encoder_id))
+        features = patient_features(view, (block,), patient_ids)
+        genes = features.matrix[:, : len(spec.columns)]
+        encoder = view.encoder("patch", spec.encoder_id) if spec.encoder_id else None
+        bags = PatchBags(view, encoder) if encoder else None
+        return cls(spec, patient_ids, genes, bags, before_each)
 
     def present(self) -> np.ndarray:
         """Which of the spec's modalities each patient has, bool (patients, modalities)."""
-        present = {"profile": self._has_profile}
-        if self._bags:
-            owners = self._bags.patients()
-            present["patch"] = np.array([patient in owners for patient in self._patient_ids])
-        return np.stack([present[modality] for modality in self._spec.modalities], axis=1)
+        present = {"profile": np.isfinite(self.genes).any(axis=1)}
+        if self.bags:
+            owners = self.bags.patients()
+            present["patch"] = np.array([patient in owners for patient in self.patient_ids])
+        return np.stack([present[modality] for modality in self.spec.modalities], axis=1)
+
+    def notes(self) -> tuple[str, ...]:
+        """A note on patients most of whose genes were not measured, if there are any."""
+        if not self.spec.columns:
+            return ()
+        few = int((np.isfinite(self.genes).mean(axis=1) < 0.5).sum())
+        note = f"{few} patients have less than half of the {len(self.spec.columns)} genes"
+        return (f"{note}: the others are taken at their means",) if few else ()
+
+    def where(self, keep: np.ndarray) -> NetworkInputs:
+        """Those of the patients for whom `keep`, bool (patients,), is true."""
+        kept = [patient for patient, is_kept in zip(self.patient_ids, keep, strict=True) if is_kept]
+        return replace(self, patient_ids=kept, genes=self.genes[keep])
 
     def scaling(self, rows: np.ndarray) -> Scaling:
         """Means and deviations of the patients in `rows`, who have all that the network takes."""
         patch_mean, patch_sd = np.empty(0), np.empty(0)
-        if self._bags:
-            patches = self._bags.statistics(self._patient_ids[row] for row in rows)
+        if self.bags:
+            patches = self.bags.statistics(map(self._asked_for, rows))
             patch_mean, patch_sd = patches.mean, patches.deviation
-        return Scaling(patch_mean, patch_sd, *column_statistics(self._genes[rows]))
+        return Scaling(patch_mean, patch_sd, *column_statistics(self.genes[rows]))
 
     def reader(self, scaling: Scaling) -> Callable[[int], PatientInputs]:
         """Gives the inputs of the patient in a row; a gene that was not measured is at its mean."""
-        genes = standardise(self._genes, scaling.gene_mean, scaling.gene_sd).astype(np.float32)
-        groups = self._spec.groups
-        omics = groups.split(genes, self._spec.columns) if groups else [genes]
+        genes = standardise(self.genes, scaling.gene_mean, scaling.gene_sd).astype(np.float32)
+        omics = [genes] if self.spec.columns else []
+        if self.spec.groups:
+            omics = self.spec.groups.split(genes, self.spec.columns)
         mean, sd = scaling.patch_mean.astype(np.float32), scaling.patch_sd.astype(np.float32)
 
         def read(row: int) -> PatientInputs:
-            patches = torch.empty(0, 0)
-            if self._bags:
-                bag = self._bags.bag(self._patient_ids[row])
-                patches = torch.from_numpy((bag - mean) / sd)
-            vectors = omics if self._spec.columns else []
-            return PatientInputs(patches, tuple(torch.from_numpy(each[row]) for each in vectors))
+            patient_id, patches = self._asked_for(row), torch.empty(0, 0)
+            if self.bags:
+                patches = torch.from_numpy((self.bags.bag(patient_id) - mean) / sd)
+            return PatientInputs(patches, tuple(torch.from_numpy(each[row]) for each in omics))
 
         return read
+
+    def _asked_for(self, row: int) -> str:
+        """The patient in a row, who is about to be read."""
+        self.before_each()
+        return self.patient_ids[row]
 
 
 def _gene_groups(view: View, architecture: str, panel: Sequence[str]) -> GeneGroups:

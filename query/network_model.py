@@ -67,8 +67,10 @@ def read_network(view: View, name: str) -> NetworkModel:
     tensors = load(content)
     described = json.loads(_metadata(content)["model"])
     spec = _input_spec(described["inputs"])
-    network = make_network(described["architecture"], spec.patch_dim, spec.omic_sizes)
-    network.load_state_dict(_part(tensors, _NETWORK))
+    # Random weights, which are not needed, would be drawn from the numbers of a training at work.
+    with torch.device("meta"):
+        network = make_network(described["architecture"], spec.patch_dim, spec.omic_sizes)
+    network.load_state_dict(_part(tensors, _NETWORK), assign=True)
     return NetworkModel(
         described["endpoint"],
         described["architecture"],

@@ -48,7 +48,6 @@ class _Cohort:
     """Patients who have an outcome and all that the network takes, and notes on who has not."""
 
     outcomes: Outcomes
-    spec: InputSpec
     inputs: NetworkInputs
     notes: tuple[str, ...]
 
@@ -74,23 +73,31 @@ def train_network(
 
     It is trained on the patients who have all that it takes. The C-index comes from the folds; time
     bins and standardisation of each are of its training patients alone. The network that is kept is
-    trained on all patients. Asked before each step, `is_cancelled` ends the training.
+    trained on all patients. Asked before each patient, `is_cancelled` ends the training.
 
     Raises:
         InvalidRequest: an unknown endpoint, or unsound folds.
         NotEnoughData: too few events, or the store lacks what the network takes.
     """
+
+    def stop_if_cancelled() -> None:
+        if is_cancelled():
+            raise Unavailable("the training was cancelled")
+
     started = time.monotonic()
     view = store.view()
-    cohort = _read_cohort(view, question)
-    outcomes, spec = cohort.outcomes, cohort.spec
+    cohort = _read_cohort(view, question, stop_if_cancelled)
+    outcomes, spec = cohort.outcomes, cohort.inputs.spec
     folds, fold_notes = rows_of_folds(outcomes, question)
+    everyone = np.arange(len(outcomes.patient_ids))
+    for rows in (*(train for train, _ in folds), everyone):
+        _edges_days(outcomes, rows)  # what cannot be trained on is refused before hours of training
 
     def fitted(rows: np.ndarray) -> _Fitted:
-        return _fit(cohort, question, rows, recipe, is_cancelled)
+        return _fit(cohort, question, rows, recipe)
 
     c_index, held_out = cross_validate(outcomes, folds, lambda train: fitted(train).risks)
-    final = fitted(np.arange(len(outcomes.patient_ids)))
+    final = fitted(everyone)
     trained = Trained(
         model=question.name,
         architecture=question.architecture,
@@ -130,16 +137,19 @@ def score_by_network(view: View, model: str, patient_ids: list[str]) -> Scored:
         NotEnoughData: a patient lacks a modality that the network takes.
     """
     trained = read_network(view, model)
-    inputs = NetworkInputs(view, trained.inputs, patient_ids)
+    inputs = NetworkInputs.read(view, trained.inputs, patient_ids)
     modalities = trained.inputs.modalities
-    names = {"patch": f"patch of {trained.inputs.encoder_id}", "profile": "genomic profile"}
+    names = {
+        "patch": f"patch of {trained.inputs.encoder_id}",
+        "profile": f"genomic profile with any of {len(trained.inputs.columns)} columns",
+    }
     for patient_id, present in zip(patient_ids, inputs.present(), strict=True):
         missing = [names[each] for each, has in zip(modalities, present, strict=True) if not has]
         if missing:
             raise NotEnoughData(
                 f"patient {patient_id!r} has no {' and no '.join(missing)}, which {model!r} takes"
             )
-    receipt = _receipt(view, trained.inputs)
+    receipt = _receipt(view, trained.inputs, inputs.notes())
     if not patient_ids:
         return Scored(model, (), receipt)
     read = inputs.reader(trained.scaling)
@@ -161,10 +171,13 @@ def score_by_network(view: View, model: str, patient_ids: list[str]) -> Scored:
     return Scored(model, scores, receipt)
 
 
-def _read_cohort(view: View, question: TrainingQuestion) -> _Cohort:
+def _read_cohort(
+    view: View, question: TrainingQuestion, before_each: Callable[[], None]
+) -> _Cohort:
     outcomes = read_outcomes(view, question.endpoint)
     spec = input_spec(view, question.architecture)
-    present = NetworkInputs(view, spec, outcomes.patient_ids).present()
+    inputs = NetworkInputs.read(view, spec, outcomes.patient_ids, before_each)
+    present = inputs.present()
     complete = np.asarray(present.all(axis=1))
     counts = zip(spec.modalities, present.sum(axis=0), strict=True)
     notes = [f"{modality}: {has} of {len(present)} patients" for modality, has in counts]
@@ -173,40 +186,36 @@ def _read_cohort(view: View, question: TrainingQuestion) -> _Cohort:
             f"{int((~complete).sum())} patients left out: "
             f"{question.architecture} takes {' and '.join(spec.modalities)}"
         )
-    kept = outcomes.where(complete)
+    kept, inputs = outcomes.where(complete), inputs.where(complete)
     require_events(kept, question.endpoint)
-    return _Cohort(kept, spec, NetworkInputs(view, spec, kept.patient_ids), tuple(notes))
+    return _Cohort(kept, inputs, (*notes, *inputs.notes()))
 
 
-def _fit(
-    cohort: _Cohort,
-    question: TrainingQuestion,
-    rows: np.ndarray,
-    recipe: Recipe,
-    is_cancelled: Callable[[], bool],
-) -> _Fitted:
-    """A network of the patients in `rows`."""
+def _edges_days(outcomes: Outcomes, rows: np.ndarray) -> np.ndarray:
+    """Edges of the time bins of the patients in `rows`, (bins + 1,).
 
-    def stop_if_cancelled() -> None:
-        if is_cancelled():
-            raise Unavailable("the training was cancelled")
-
-    outcomes, spec, device = cohort.outcomes, cohort.spec, resolve_device("auto")
-    time_days, is_censored = outcomes.time_days[rows], ~outcomes.is_event[rows]
+    Raises:
+        NotEnoughData: their times make no bins.
+    """
     try:
-        edges = time_edges(time_days, is_censored)
+        return time_edges(outcomes.time_days[rows], ~outcomes.is_event[rows])
     except ValueError as error:
         raise NotEnoughData(f"cannot fit a model on {len(rows)} patients: {error}") from error
+
+
+def _fit(cohort: _Cohort, question: TrainingQuestion, rows: np.ndarray, recipe: Recipe) -> _Fitted:
+    """A network of the patients in `rows`."""
+    outcomes, spec, device = cohort.outcomes, cohort.inputs.spec, resolve_device("auto")
+    edges = _edges_days(outcomes, rows)
     scaling = cohort.inputs.scaling(rows)
     read = cohort.inputs.reader(scaling)
     fitted = fit_network(
         lambda: make_network(question.architecture, spec.patch_dim, spec.omic_sizes),
         lambda row: read(rows[row]),
-        Targets(time_bins(time_days, edges), is_censored),
+        Targets(time_bins(outcomes.time_days[rows], edges), ~outcomes.is_event[rows]),
         question.seed,
         device,
         recipe,
-        stop_if_cancelled,
     )
     everyone = (read(row) for row in range(len(outcomes.patient_ids)))
     risks = -predict_survival(fitted.network, everyone, device).sum(axis=1)

@@ -13,7 +13,7 @@ from tumorbase.store.vectors import vector_matrix
 from tumorbase.store.view import View
 
 KEPT_BYTES = 4 * 1024**3  # of bags in memory; what is beyond is read whenever it is asked for
-_PLACE = [(name, "ascending") for name in ("slide_id", "y_level0_px", "x_level0_px")]
+_PLACE = [(name, "ascending") for name in ("slide_id", "y_level0_px", "x_level0_px", "patch_id")]
 
 
 class PatchBags:

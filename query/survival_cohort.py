@@ -119,14 +119,12 @@ def cross_validate(
     Raises:
         NotEnoughData: the validation patients of a fold cannot be compared.
     """
+    for number, (_, val) in enumerate(folds):  # refused before hours of training
+        _concordance(outcomes, number, val, np.zeros(len(val)))
     indices, rows, is_high = [], [], []
     for number, (train, val) in enumerate(folds):
         risks = risks_by(train)
-        try:
-            index = concordance_index(outcomes.time_days[val], outcomes.is_event[val], risks[val])
-        except ValueError as error:
-            raise NotEnoughData(f"fold {number}: {error}") from error
-        indices.append(index)
+        indices.append(_concordance(outcomes, number, val, risks[val]))
         rows.append(val)
         is_high.append(risks[val] > np.median(risks[train]))
     # A patient validated in several folds counts once, as in the first of them.
@@ -136,6 +134,14 @@ def cross_validate(
     # Mean and sample deviation over the folds.
     sd = float(np.std(indices, ddof=1)) if len(indices) > 1 else 0.0
     return CIndex(float(np.mean(indices)), sd, tuple(indices)), held_out
+
+
+def _concordance(outcomes: Outcomes, fold: int, val: np.ndarray, risks: np.ndarray) -> float:
+    """C-index of the patients in the rows `val`, whose `risks` are (len(val),)."""
+    try:
+        return concordance_index(outcomes.time_days[val], outcomes.is_event[val], risks)
+    except ValueError as error:
+        raise NotEnoughData(f"fold {fold}: {error}") from error
 
 
 def percentiles(training_risks: np.ndarray, risks: np.ndarray) -> np.ndarray:

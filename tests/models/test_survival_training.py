@@ -45,10 +45,10 @@ def network(name: str) -> torch.nn.Module:
     return make_network(name, PATCH_DIM, OMIC_SIZES[ARCHITECTURES[name].genes]).eval()
 
 
-def fit(name: str, seed: int = 0, recipe: Recipe = RECIPE, **options):
+def fit(name: str, seed: int = 0, recipe: Recipe = RECIPE):
     """What `fit_network` makes of the four patients."""
     make, read = lambda: network(name).train(), patients(name).__getitem__
-    return fit_network(make, read, TARGETS, seed, "cpu", recipe, **options)
+    return fit_network(make, read, TARGETS, seed, "cpu", recipe)
 
 
 def likelihood(name: str, row: int) -> torch.Tensor:
@@ -134,18 +134,25 @@ def test_every_class_of_patients_is_drawn_equally_often():
     assert 80 < drawn.count(7) < 120
 
 
-def test_what_is_left_of_an_epoch_makes_a_step_of_its_own():
+def test_what_is_left_of_an_epoch_makes_a_step_of_its_own(monkeypatch):
     steps = []
-    fit("snn", recipe=Recipe(epochs=2, patients_a_step=3), before_step=lambda: steps.append(1))
+
+    class Counted(torch.optim.Adam):
+        def step(self, closure=None):
+            steps.append(None)
+            return super().step(closure)
+
+    monkeypatch.setattr("torch.optim.Adam", Counted)
+    fit("snn", recipe=Recipe(epochs=2, patients_a_step=3))
     assert len(steps) == 4  # of 3 patients and of 1, twice
 
 
-def test_what_is_raised_before_a_step_ends_the_training():
-    def stop() -> None:
-        raise KeyError("stop")
+def test_what_is_raised_by_a_reader_ends_the_training():
+    def stop(row: int) -> PatientInputs:
+        raise KeyError(row)
 
     with pytest.raises(KeyError):
-        fit("snn", before_step=stop)
+        fit_network(lambda: network("snn").train(), stop, TARGETS, 0, "cpu", RECIPE)
     assert len(fit("snn").losses) == 3  # the next training is not held up
 
 
