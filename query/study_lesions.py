@@ -21,13 +21,14 @@ _STUDY_LESIONS = """
 WITH counted AS (
     SELECT patient_id, study_id, series_id, count(*) AS lesions
     FROM lesion WHERE series_id IS NOT NULL GROUP BY ALL
-), spacing AS (
-    SELECT series_id, min(spacing_z_mm) AS spacing_z_mm FROM series GROUP BY ALL
+), scan AS (
+    SELECT series_id, bool_or(modality = 'PT') AS is_pet, min(spacing_z_mm) AS spacing_z_mm
+    FROM series GROUP BY ALL
 ), chosen AS (
-    SELECT patient_id, study_id, series_id FROM counted LEFT JOIN spacing USING (series_id)
+    SELECT patient_id, study_id, series_id FROM counted LEFT JOIN scan USING (series_id)
     QUALIFY row_number() OVER (
         PARTITION BY patient_id, study_id
-        ORDER BY lesions DESC, spacing_z_mm NULLS LAST, series_id) = 1
+        ORDER BY coalesce(is_pet, false), lesions DESC, spacing_z_mm NULLS LAST, series_id) = 1
 )
 SELECT l.*, s.study_date,
     dense_rank() OVER (
@@ -46,7 +47,8 @@ def study_lesions(view: View) -> pa.Table:
     """Lesion rows with `study_date` and `study_number`, ordered by patient, study and lesion id.
 
     Of several series of one study the one with the most lesions counts; at a tie, the one with the
-    thinnest slices. Studies are numbered from 1 within their patient, by date and then by id.
+    thinnest slices; PET only where nothing else was drawn on, for RECIST 1.1 measures none in it.
+    Studies are numbered from 1 within their patient, by date and then by id.
 
     A lesion that is both measured (a row without a series, as of lesions.csv) and drawn in the
     series that counts is one (`match_measured`): the measured row stays, and what it does not say,

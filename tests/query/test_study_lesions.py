@@ -44,6 +44,24 @@ def test_the_measured_row_stays_and_is_completed_by_the_drawn_one(measured):
     assert measured.view().table("lesion").num_rows == 3
 
 
+def test_pet_counts_only_where_nothing_else_was_drawn_on(store, put):
+    def on(series: str, study: str, number: int) -> dict:
+        return MASK | {"lesion_id": f"{series}/{number}", "series_id": series, "study_id": study}
+
+    lesions = [on("ct", "s1", 1), on("pet", "s1", 1), on("pet", "s1", 2), on("pet-2", "s2", 1)]
+    series = [
+        {"series_id": name, "study_id": study, "patient_id": "p", "modality": modality}
+        for name, study, modality in (
+            ("ct", "s1", "CT"),
+            ("pet", "s1", "PT"),
+            ("pet-2", "s2", "PT"),
+        )
+    ]
+    put(store, "all", {"patient": [{"patient_id": "p"}], "series": series, "lesion": lesions})
+    found = study_lesions(store.view())["lesion_id"].to_pylist()
+    assert found == ["ct/1", "pet-2/1"]
+
+
 def test_survival_features_have_the_looks_that_were_drawn_and_the_axes_that_were_measured(measured):
     blocks = tuple(each for each in feature_blocks(measured.view()) if each.modality == "lesion")
     (row,) = patient_features(measured.view(), blocks, ["p"]).matrix
