@@ -128,8 +128,8 @@ def score_by_network(view: View, model: str, patient_ids: list[str]) -> Scored:
     """The patients' risks by a trained network, in their order.
 
     The risk is the sum of the probabilities of being free of the event past each time bin, negated:
-    less the number of bins that the patient is expected to get through. The curve is at the edges
-    of the bins.
+    less the number of bins that the network expects the patient to get through. The curve is at the
+    edges of the bins. Both rank patients; they are not calibrated (docs/models/training.md).
 
     Raises:
         NotFound: the store has no such model, patient or patch encoder.

@@ -34,7 +34,11 @@ class RiskGroup:
 
 @dataclass(frozen=True)
 class RiskGroups:
-    """Low and high risk, and the log-rank test (Mantel 1966) of their being alike."""
+    """Low and high risk, and the log-rank test (Mantel 1966) of their being alike.
+
+    The test takes patients for independent, which those of a cross-validation are not, as its
+    models share training patients: p is a description, no proof (Simon et al. 2011).
+    """
 
     model: str
     endpoint: str
