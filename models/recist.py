@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 MEASURABLE_LONG_MM = 10.0  # section 3.1.1, CT with slices of 5 mm or less
+THICK_SLICE_MM = 5.0  # a lesion on thicker ones is measurable from twice their thickness on
 TARGET_NODE_SHORT_MM = 15.0  # section 3.1.1
 NORMAL_NODE_SHORT_MM = 10.0  # below it a node is not pathological, section 3.1.1
 TOO_SMALL_MM = 5.0  # for a lesion that is seen and cannot be measured, section 4.3.2
@@ -22,12 +23,26 @@ NON_CR_NON_PD = "non-CR/non-PD"  # without target lesions, table 2
 
 @dataclass(frozen=True)
 class BaselineLesion:
-    """A lesion at baseline; axes in the axial plane, NaN where not measured."""
+    """A lesion at baseline; axes in the axial plane, NaN where not measured; slices as well."""
 
     organ: str
     is_node: bool
     long_axis_mm: float
     short_axis_mm: float
+    slice_mm: float = np.nan
+
+    @property
+    def diameter_mm(self) -> float:
+        """What counts of it: the short axis of a node, else the long axis."""
+        return self.short_axis_mm if self.is_node else self.long_axis_mm
+
+    @property
+    def is_measurable(self) -> bool:
+        """Whether it is large enough to be a target (section 3.1.1)."""
+        if self.is_node:
+            return self.diameter_mm >= TARGET_NODE_SHORT_MM
+        is_thick = self.slice_mm > THICK_SLICE_MM
+        return self.diameter_mm >= (2 * self.slice_mm if is_thick else MEASURABLE_LONG_MM)
 
 
 @dataclass(frozen=True)
@@ -80,14 +95,9 @@ def select_targets(lesions: Sequence[BaselineLesion]) -> list[int]:
 
     All nodes count as one organ.
     """
-    sizes = [lesion.short_axis_mm if lesion.is_node else lesion.long_axis_mm for lesion in lesions]
-    measurable = [
-        index
-        for index, lesion in enumerate(lesions)
-        if sizes[index] >= (TARGET_NODE_SHORT_MM if lesion.is_node else MEASURABLE_LONG_MM)
-    ]
+    measurable = [index for index, lesion in enumerate(lesions) if lesion.is_measurable]
     chosen: list[int] = []
-    for index in sorted(measurable, key=lambda index: -sizes[index]):
+    for index in sorted(measurable, key=lambda index: -lesions[index].diameter_mm):
         of_organ = sum(_organ(lesions[other]) == _organ(lesions[index]) for other in chosen)
         if of_organ < MAX_TARGETS_AN_ORGAN and len(chosen) < MAX_TARGETS:
             chosen.append(index)

@@ -25,12 +25,13 @@ WITH counted AS (
     SELECT series_id, bool_or(modality = 'PT') AS is_pet, min(spacing_z_mm) AS spacing_z_mm
     FROM series GROUP BY ALL
 ), chosen AS (
-    SELECT patient_id, study_id, series_id FROM counted LEFT JOIN scan USING (series_id)
+    SELECT patient_id, study_id, series_id, spacing_z_mm
+    FROM counted LEFT JOIN scan USING (series_id)
     QUALIFY row_number() OVER (
         PARTITION BY patient_id, study_id
         ORDER BY coalesce(is_pet, false), lesions DESC, spacing_z_mm NULLS LAST, series_id) = 1
 )
-SELECT l.*, s.study_date,
+SELECT l.*, c.spacing_z_mm, s.study_date,
     dense_rank() OVER (
         PARTITION BY l.patient_id ORDER BY s.study_date NULLS LAST, l.study_id) AS study_number
 FROM lesion l
@@ -44,7 +45,8 @@ _BOX = ("x_min_mm", "y_min_mm", "z_min_mm", "x_max_mm", "y_max_mm", "z_max_mm")
 
 
 def study_lesions(view: View) -> pa.Table:
-    """Lesion rows with `study_date` and `study_number`, ordered by patient, study and lesion id.
+    """Lesion rows with `study_date` and `study_number`, ordered by patient, study and lesion id;
+    `spacing_z_mm` is that of the slices which they were drawn on, if any of the study's were.
 
     Of several series of one study the one with the most lesions counts; at a tie, the one with the
     thinnest slices; PET only where nothing else was drawn on, for RECIST 1.1 measures none in it.

@@ -47,6 +47,7 @@ def target_roots(followed: Sequence[Followed]) -> frozenset[str]:
                 _is_node(each.lesion),
                 _number(each.lesion["long_axis_mm"]),
                 _number(each.lesion["short_axis_mm"]),
+                _number(each.lesion["spacing_z_mm"]),
             )
             for each in baseline
         ]

@@ -46,6 +46,8 @@ def test_targets_are_measurable():
     assert select_targets([lesion("liver", 9.9), lesion("lung", 10.0)]) == [1]
     assert select_targets([node(14.9), node(15.0)]) == [1]
     assert select_targets([lesion("liver", math.nan)]) == []
+    on_thick_slices = [BaselineLesion("liver", False, size, 9, 7.5) for size in (14.9, 15.0)]
+    assert select_targets([*on_thick_slices, BaselineLesion("lung", False, 10.0, 9, 5.0)]) == [1, 2]
 
 
 def test_node_counts_by_its_short_axis():

@@ -219,6 +219,14 @@ def test_measured_and_drawn_lesions_of_a_study_are_counted_once(store):
     assert found.sums[1].sum_mm == 25 + 22
 
 
+def test_lesions_on_thick_slices_are_targets_from_twice_their_thickness_on(store):
+    series = [{"series_id": "s1-ct", "study_id": "s1", "patient_id": "p", "spacing_z_mm": 8.0}]
+    lesions = [drawn("s1", "a", 0, 15), drawn("s1", "b", 100, 17), lesion("s1", "c", 200, 14)]
+    tables = {"series": rows("series", series), "lesion": rows("lesion", lesions)}
+    store.commit(CommitContent("k", "test", "k", "1", "run", tables))
+    assert only(store).sums[0].sum_mm == 17
+
+
 def test_lesion_of_axis_zero_is_gone(store):
     put(store, lesion("s1", "a", 0, 30), lesion("s2", "a", 0, 0))
     found = only(store)
