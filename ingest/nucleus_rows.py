@@ -94,10 +94,13 @@ def measured_contours(contours: Contours) -> Iterator[tuple[np.ndarray, NucleusM
     start = np.cumsum(contours.lengths) - contours.lengths
     low = np.minimum.reduceat(points, start, axis=0)
     size = np.maximum.reduceat(points, start, axis=0) - low + 1  # (n, 2) as width, height
-    # Nuclei of like width share a canvas, one under the other, a free row between them.
+    # Nuclei of like width share a canvas, one under the other, a free row between them. None is
+    # twice as wide as another, or one wide outline would be laid beside a column of empty canvas.
     order = np.argsort(size[:, 0], kind="stable")
     spent = np.cumsum((size[order, 0] + 1) * (size[order, 1] + 1)) // CANVAS_PX
-    for chosen in np.split(order, np.flatnonzero(np.diff(spent)) + 1):
+    doublings = np.log2(size[order, 0]).astype(np.int64)
+    is_next = (np.diff(spent) > 0) | (np.diff(doublings) > 0)
+    for chosen in np.split(order, np.flatnonzero(is_next) + 1):
         yield chosen, _measured(points, contours.lengths, start, low, size, chosen)
 
 

@@ -143,6 +143,22 @@ def test_many_contours_are_measured_as_each_alone(monkeypatch: pytest.MonkeyPatc
         np.testing.assert_allclose([alone.features[0, 0], *alone.centroid[0]], expected)
 
 
+def test_a_wide_contour_among_small_ones_needs_no_more_memory() -> None:
+    small, wide = (
+        np.array([[0.0, 0], [9, 0], [9, 9], [0, 9]]),
+        np.array([[0.0, 0], [1999, 0], [0, 9]]),
+    )
+    peaks = []
+    for contours in ([small] * 3000, [small] * 3000 + [wide]):
+        together = Contours(np.concatenate(contours), np.array([len(c) for c in contours]))
+        tracemalloc.start()
+        parts = list(measured_contours(together))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert sum(len(index) for index, _ in parts) == len(contours)
+    assert peaks[1] < 1.5 * peaks[0]
+
+
 @pytest.mark.parametrize(
     ("mag", "given", "stated"), [(40, 0.5, 0.25), (None, 0.5, 0.5), (None, None, None)]
 )
