@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tumorbase.ingest.drawn_scan import SCAN_KINDS
 from tumorbase.ingest.item import Item, Plan, Rejected
+from tumorbase.store.errors import BadInput
 
 
 def plan_cases(items: Sequence[Item]) -> list[Item]:
@@ -65,6 +66,21 @@ def refuse_partial_cases(plan: Plan, series: pa.Table, stored_id: Callable[[str]
         else:
             kept.append(item)
     return replace(plan, items=tuple(kept), rejected=(*plan.rejected, *rejected))
+
+
+def refuse_without_scan(item: Item, refused: Mapping[str, BadInput]) -> None:
+    """Refuse a case of which a scan was refused after it had been read; other items pass.
+
+    Args:
+        item: of a run.
+        refused: why items of the run were refused once they had been read, by key.
+
+    Raises:
+        BadInput: without its series in the store, a vector would be of nothing.
+    """
+    for scan in item.details.get("scans", ()):
+        if error := refused.get(scan["key"]):
+            raise BadInput(error.path, f"its case has no vector without it: {error.reason}")
 
 
 def series_id(scan: Mapping[str, Any]) -> str:

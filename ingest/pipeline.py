@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tumorbase.ingest.case_plan import case_key, refuse_partial_cases
+from tumorbase.ingest.case_plan import case_key, refuse_partial_cases, refuse_without_scan
 from tumorbase.ingest.chosen_encoders import encoder_ids, resolve_encoders, runtime_for
 from tumorbase.ingest.claims import CLAIMED, Claims
 from tumorbase.ingest.device_process import networks_apart
@@ -184,6 +184,7 @@ class _Run:
         owners = {table: store.owners(table) for table in CLAIMED}
         self._claims = Claims(store.item_paths(), owners)
         self._rejected: list[Rejected] = []
+        self._unclaimed: dict[str, BadInput] = {}  # why, by the key of the item
         self._timings: defaultdict[str, float] = defaultdict(float)
         self._unchanged = 0
         self._committed = 0
@@ -252,8 +253,10 @@ class _Run:
         key, names = self.stored_id(item.key), missing or self._wanted(item)
         if missing is None:
             try:
+                refuse_without_scan(item, self._unclaimed)
                 self._claims.claim(key, item.path, rows.tables)
             except BadInput as error:
+                self._unclaimed[item.key] = error
                 self._refuse(error, item, progress)
                 _unlink(vectors.path for vectors in rows.vectors)
                 return

@@ -246,6 +246,26 @@ def test_a_mask_that_refuses_its_series_refuses_its_case(
     assert list(vectors(store, "series")) == store.view().table("series")["series_id"].to_pylist()
 
 
+@pytest.mark.parametrize("key", [None, b"a key that is long enough"])
+def test_a_series_whose_lesions_another_item_has_leaves_its_case_out(
+    store: Store, cohort: Path, weights: Path, tmp_path: Path, key: bytes | None
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(cohort / "radiology" / "P1", copied / "radiology" / "P1")
+    study = copied / "radiology" / "P1" / "S1"
+    image = nibabel.load(study / "CT_img.nii.gz")
+    mask = nibabel.Nifti1Image(np.ones(image.shape, np.uint8), image.affine)
+    nibabel.save(mask, study / "label.nii.gz")
+    columns = "lesion_id,patient_id,study_id,study_date,x_mm,y_mm,z_mm,long_axis_mm,short_axis_mm"
+    (copied / "lesions.csv").write_text(f"{columns}\nP1/S1/primary-1,P1,S1,,,,,9,5\n")
+    of_series, of_case = run(store, copied, weights, key).quarantined
+    assert of_series.reason.startswith("lesion_id ")
+    assert of_case.reason == f"its case has no vector without it: {of_series.reason}"
+    assert len(vectors(store, "case")) == 1
+    assert list(vectors(store, "series")) == store.view().table("series")["series_id"].to_pylist()
+    assert list(store.staging().iterdir()) == []
+
+
 def test_pseudonyms_of_a_case_are_those_of_its_patient_and_study(
     store: Store, cohort: Path, weights: Path
 ) -> None:
