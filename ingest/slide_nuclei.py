@@ -1,6 +1,7 @@
 """Nuclei of a slide: found by HoVer-Net, or segmented block by block for the encoders of shapes.
 
-None is cut by a border and none counted twice.
+Each is of the block whose core its centroid lies in, so that none is counted twice; one that
+reaches farther than 20 um from there may be cut.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import pyarrow as pa
 from tumorbase.ingest.chosen_encoders import encoders_of, finds_nuclei
 from tumorbase.ingest.item import Context, VectorRows
 from tumorbase.ingest.nucleus_rows import Nuclei, selected, shape_batch
-from tumorbase.ingest.patches import SAME_MPP, ahead
-from tumorbase.ingest.slide_source import SlideSource, best_level, read_scaled
+from tumorbase.ingest.patches import ahead
+from tumorbase.ingest.scaled_slide import ScaledSlide
+from tumorbase.ingest.slide_source import SlideSource
 from tumorbase.ingest.slide_tissue import Tissue
 from tumorbase.ingest.staging import stage
 from tumorbase.models.encoders import Encoder
@@ -30,25 +32,20 @@ MAX_MPP = 0.6  # a coarser slide does not resolve the outline of a nucleus
 WANTED_MPP = 0.25  # of 40x; a finer slide is read at this
 CORE_PX = 1024
 MARGIN_UM = 20.0  # more than a nucleus reaches from its centre
-MAX_AREA_UM2 = (
-    500.0  # of a disc of 25 um; a larger piece is keratin, a fold or a dark field's debris
-)
+MAX_AREA_UM2 = 500.0  # of a disc of 25 um; larger are keratin, folds and a dark field's debris
 
-
-Core = tuple[int, int, int, int]
+Part = tuple[slice, slice]  # rows and columns of the scaled slide
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Pixels of `scale` level-0 pixels: `rgb` begins at (left, top) in level-0 pixels. Nuclei with
-    their centroid in the core, (left, top, right, bottom) in level-0 pixels, belong to the block.
+    """What is shown of the slide, uint8 (h, w, 3). Nuclei with their centroid in the core are of
+    the block.
     """
 
     rgb: np.ndarray
-    left: int
-    top: int
-    scale: float
-    core: Core
+    shown: Part
+    core: Part
     read_seconds: float
 
 
@@ -90,60 +87,58 @@ def _segmented_batches(
     ids: dict[str, str],
     seconds: defaultdict[str, float],
 ) -> Iterator[pa.RecordBatch]:
-    is_finer = slide.mpp * (1 + SAME_MPP) < WANTED_MPP
-    downsample = WANTED_MPP / slide.mpp if is_finer else 1.0
+    scaled = ScaledSlide(slide, max(WANTED_MPP, slide.mpp))
 
-    def read(core: Core) -> _Block:
-        return _read_block(slide, core, downsample)
+    def read(core: Part) -> _Block:
+        return _read_block(scaled, core)
 
-    for block in ahead(read, _cores(slide, tissue, downsample)):
+    for block in ahead(read, _cores(scaled, tissue)):
         started = perf_counter()
-        nuclei = _segmented(block, slide, tissue, ids["slide_id"])
+        nuclei = _segmented(block, scaled, tissue, ids["slide_id"])
         batch = shape_batch(encoder, nuclei, ids["slide_id"], ids["patient_id"])
         seconds["read"] += block.read_seconds
         seconds["encode"] += perf_counter() - started
         yield batch
 
 
-def _cores(slide: SlideSource, tissue: Tissue, downsample: float) -> Iterator[Core]:
+def _cores(scaled: ScaledSlide, tissue: Tissue) -> Iterator[Part]:
     """Cores with tissue, row by row; together they cover the slide without overlap."""
-    core, step = round(CORE_PX * downsample), tissue.step_px
-    for top in range(0, slide.height_px, core):
-        for left in range(0, slide.width_px, core):
-            right, bottom = min(left + core, slide.width_px), min(top + core, slide.height_px)
-            rows = slice(top // step, bottom // step + 1)
-            if tissue.mask[rows, left // step : right // step + 1].any():
-                yield left, top, right, bottom
+    step = tissue.step_px / scaled.scale  # scaled pixels a pixel of the mask
+    for top in range(0, scaled.height_px, CORE_PX):
+        for left in range(0, scaled.width_px, CORE_PX):
+            bottom = min(top + CORE_PX, scaled.height_px)
+            right = min(left + CORE_PX, scaled.width_px)
+            rows = slice(int(top // step), int(bottom // step) + 1)
+            if tissue.mask[rows, int(left // step) : int(right // step) + 1].any():
+                yield slice(top, bottom), slice(left, right)
 
 
-def _read_block(slide: SlideSource, core: Core, downsample: float) -> _Block:
+def _read_block(scaled: ScaledSlide, core: Part) -> _Block:
     """The core with its margin, as far as the slide reaches."""
     started = perf_counter()
-    margin = math.ceil(MARGIN_UM / slide.mpp)
-    left, top = max(0, core[0] - margin), max(0, core[1] - margin)
-    right, bottom = min(core[2] + margin, slide.width_px), min(core[3] + margin, slide.height_px)
-    size = (max(1, round((right - left) / downsample)), max(1, round((bottom - top) / downsample)))
-    level = best_level(slide, downsample)
-    rgb = read_scaled(slide, level, (left, top, right, bottom), size)
-    return _Block(rgb, left, top, downsample, core, perf_counter() - started)
+    margin_px = math.ceil(MARGIN_UM / scaled.mpp)
+    rows, columns = (
+        slice(max(0, part.start - margin_px), min(part.stop + margin_px, side_px))
+        for part, side_px in zip(core, (scaled.height_px, scaled.width_px), strict=True)
+    )
+    rgb = scaled.read(rows, columns)
+    return _Block(rgb, (rows, columns), core, perf_counter() - started)
 
 
-def _segmented(block: _Block, slide: SlideSource, tissue: Tissue, slide_id: str) -> Nuclei:
+def _segmented(block: _Block, scaled: ScaledSlide, tissue: Tissue, slide_id: str) -> Nuclei:
     """The nuclei whose centroid lies in the block's core, and in tissue."""
     rgb = as_haematoxylin(block.rgb) if tissue.is_dark_field else block.rgb
-    mpp = slide.mpp * block.scale
+    mpp = scaled.mpp
     shapes = measure(segment_nuclei(rgb, mpp))
-    # Pixel centres: the middle of pixel 0 lies half a pixel from its edge on either grid.
-    y, x = ((shapes.centroid + 0.5) * block.scale - 0.5).T
-    x, y = x + block.left, y + block.top
-    left, top, right, bottom = block.core
-    is_core = (x >= left) & (y >= top)
-    is_core &= ((x < right) | (right == slide.width_px)) & (
-        (y < bottom) | (bottom == slide.height_px)
-    )
+    rows, columns = block.core
+    y_px, x_px = (shapes.centroid + [part.start for part in block.shown]).T
+    is_core = (y_px >= rows.start) & (y_px < rows.stop)
+    is_core &= (x_px >= columns.start) & (x_px < columns.stop)
+    y, x = scaled.to_level0(y_px), scaled.to_level0(x_px)
     is_nucleus = shapes.features[FEATURES.index("area")] * mpp**2 <= MAX_AREA_UM2
     keep = is_core & is_nucleus & tissue.holds(x, y)
-    names = [f"{slide_id}/{left}_{top}_{label}" for label in shapes.label[keep]]
+    corner = f"{slide_id}/{columns.start}_{rows.start}"
+    names = [f"{corner}_{label}" for label in shapes.label[keep]]
     count = len(names)
     return Nuclei(
         names, x[keep], y[keep], selected(shapes, keep), mpp, mpp, [None] * count, [None] * count
