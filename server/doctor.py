@@ -28,7 +28,6 @@ _PACKAGES = (
     "grpcio",
     "pydicom",
     "nibabel",
-    "highdicom",
     "openslide-python",
     "scikit-image",
     "lifelines",
