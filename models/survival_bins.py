@@ -19,11 +19,11 @@ def time_edges(time: np.ndarray, is_censored: np.ndarray, bins: int = 4) -> np.n
         bins: number of bins.
 
     Raises:
-        ValueError: no event was seen, or too many at the same time for this number of bins.
+        ValueError: fewer events than bins, or too many at the same time for this number of bins.
     """
     events = time[~is_censored.astype(bool)]
-    if len(events) == 0:
-        raise ValueError("expected at least one patient whose event was seen, got none")
+    if len(events) < bins:
+        raise ValueError(f"expected at least {bins} events for {bins} bins, got {len(events)}")
     edges = np.quantile(events.astype(np.float64), np.linspace(0.0, 1.0, bins + 1))
     if (np.diff(edges) <= 0).any():
         raise ValueError(f"the times of {len(events)} events are too alike for {bins} bins")

@@ -19,6 +19,14 @@ def test_edges_bins_and_classes_of_tcga_are_golden(shared, cohort) -> None:
     np.testing.assert_array_equal(bin_classes(bins, censored), golden[f"{cohort}/label8"])
 
 
+@pytest.mark.parametrize("events", [4, 5, 6, 7, 9, 40])
+def test_every_bin_has_an_event(events) -> None:
+    time = np.cumsum(np.arange(1.0, events + 1) ** 2)
+    counts = np.bincount(time_bins(time, time_edges(time, np.zeros(events))), minlength=4)
+    assert counts.min() >= events // 4
+    assert counts.max() <= -(-events // 4)
+
+
 def test_a_time_on_an_edge_is_in_the_bin_that_begins_there() -> None:
     edges = time_edges(np.array([1.0, 2.0, 3.0]), np.zeros(3), bins=2)
     assert edges[1] == 2.0
@@ -45,7 +53,8 @@ def test_every_class_is_drawn_equally_often() -> None:
 @pytest.mark.parametrize(
     ("time", "censored", "message"),
     [
-        ([1.0, 2.0], [1, 1], "at least one patient whose event was seen, got none"),
+        ([1.0, 2.0], [1, 1], "at least 4 events for 4 bins, got 0"),
+        ([1.0, 2.0, 3.0, 4.0], [0, 0, 1, 0], "at least 4 events for 4 bins, got 3"),
         ([2.0, 2.0, 2.0, 9.0], [0, 0, 0, 0], "the times of 4 events are too alike for 4 bins"),
     ],
 )
