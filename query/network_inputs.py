@@ -15,7 +15,7 @@ from tumorbase.models.survival_architectures import ARCHITECTURES
 from tumorbase.models.survival_training import PatientInputs
 from tumorbase.query.patch_bags import PatchBags
 from tumorbase.query.similar import choose_encoder
-from tumorbase.query.survival_features import FeatureBlock, feature_blocks, patient_features
+from tumorbase.query.survival_features import FeatureBlock, measured_genes, patient_features
 from tumorbase.store.errors import NotEnoughData
 from tumorbase.store.view import View
 
@@ -79,7 +79,7 @@ def input_spec(view: View, architecture: str) -> InputSpec:
         encoder_id, patch_dim = encoder.encoder_id, encoder.dim
     if takes.genes == "none":
         return InputSpec(encoder_id, patch_dim, (), None)
-    panel = next((block.columns for block in feature_blocks(view) if block.source == "genes"), ())
+    panel = measured_genes(view)
     if not panel:
         raise NotEnoughData(f"{architecture} takes genomic profiles, and the store has none")
     if takes.genes == "panel":
@@ -117,9 +117,8 @@ class NetworkInputs:
         Raises:
             NotFound: the store has no such patient, or no such patch encoder.
         """
-        block = FeatureBlock("profile", "genes", spec.columns)
-        features = patient_features(view, (block,), patient_ids)
-        genes = features.matrix[:, : len(spec.columns)]
+        blocks = (FeatureBlock("profile", "genes", spec.columns),) if spec.columns else ()
+        genes = patient_features(view, blocks, patient_ids).matrix[:, : len(spec.columns)]
         encoder = view.encoder("patch", spec.encoder_id) if spec.encoder_id else None
         bags = PatchBags(view, encoder) if encoder else None
         return cls(spec, patient_ids, genes, bags, before_each)

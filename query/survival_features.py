@@ -62,9 +62,14 @@ def feature_blocks(view: View) -> tuple[FeatureBlock, ...]:
         for level in ("lesion", "slide")
         for encoder in view.fullest_encoders(level)
     ]
-    blocks.append(FeatureBlock("profile", "genes", tuple(view.sql(_GENES)["gene"].to_pylist())))
+    blocks.append(FeatureBlock("profile", "genes", measured_genes(view)))
     blocks.append(FeatureBlock("clinical", "covariates", _covariate_columns(covariates(view))))
     return tuple(block for block in blocks if block.columns)
+
+
+def measured_genes(view: View) -> tuple[str, ...]:
+    """Names of the columns of all genomic profiles, in their order."""
+    return tuple(view.sql(_GENES)["gene"].to_pylist())
 
 
 def patient_features(
