@@ -12,7 +12,6 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Client, Connection, Listener
-from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 
@@ -126,6 +125,28 @@ class _Request:
         return self.name == other.name and own == others
 
 
+class _Waiting:
+    """Requests of all workers that no thread runs yet."""
+
+    def __init__(self) -> None:
+        self._requests: list[_Request] = []
+        self._change = threading.Condition()
+
+    def put(self, request: _Request) -> None:
+        with self._change:
+            self._requests.append(request)
+            self._change.notify()
+
+    def take(self) -> list[_Request]:
+        """The one that waits longest, as soon as there is one, and all that go with it."""
+        with self._change:
+            self._change.wait_for(lambda: self._requests)
+            first = self._requests[0]
+            together = [request for request in self._requests if request.goes_with(first)]
+            self._requests = [r for r in self._requests if not r.goes_with(first)]
+            return together
+
+
 def _serve(
     ready: Connection,
     key: bytes,
@@ -138,47 +159,47 @@ def _serve(
     from tumorbase.models.encoders import build_encoder
 
     encoders = {name: build_encoder(name, runtime) for name in names}
-    requests: SimpleQueue[_Request] = SimpleQueue()
+    waiting = _Waiting()
     with Listener(family="AF_UNIX", backlog=_BACKLOG, authkey=key) as listener:
+        _start_running(encoders, waiting)
         ready.send(listener.address)
-        threading.Thread(target=_accept, args=(listener, requests), daemon=True).start()
-        _run(encoders, requests)
+        _accept(listener, waiting)
 
 
-def _accept(listener: Listener, requests: SimpleQueue[_Request]) -> None:
+def _accept(listener: Listener, waiting: _Waiting) -> None:
+    """Serve every thread of a worker that connects, for ever."""
     while True:
-        answer = (listener.accept(), requests)
+        answer = (listener.accept(), waiting)
         threading.Thread(target=_answer, args=answer, daemon=True).start()
 
 
-def _answer(connection: Connection, requests: SimpleQueue[_Request]) -> None:
+def _answer(connection: Connection, waiting: _Waiting) -> None:
     """Take in the requests of one worker's thread, and send back what came of them."""
-    while True:
-        try:
+    with suppress(EOFError, ConnectionError):  # the worker is done
+        while True:
             name, count = connection.recv()
             inputs = [_receive(connection) for _ in range(count)]
-        except (EOFError, ConnectionError):
-            return  # the worker is done
-        request = _Request(name, inputs, Future())
-        requests.put(request)
-        failure = request.output.exception()
-        connection.send(failure)
-        if failure is None:
-            _send(connection, request.output.result())
+            request = _Request(name, inputs, Future())
+            waiting.put(request)
+            failure = request.output.exception()
+            connection.send(failure)
+            if failure is None:
+                _send(connection, request.output.result())
 
 
-def _run(encoders: dict[str, Any], requests: SimpleQueue[_Request]) -> None:
-    """Run requests for ever, several that wait for the same network as one batch."""
-    waiting: list[_Request] = []
+def _start_running(encoders: dict[str, Any], waiting: _Waiting) -> None:
+    """Begin to run what waits: while the GPU computes for one thread, another one makes the next
+    batch ready.
+    """
+    from tumorbase.models.inference import STREAMS
+
+    for _ in range(STREAMS):
+        threading.Thread(target=_run, args=(encoders, waiting), daemon=True).start()
+
+
+def _run(encoders: dict[str, Any], waiting: _Waiting) -> None:
     while True:
-        if not waiting:
-            waiting.append(requests.get())
-        with suppress(Empty):
-            while True:
-                waiting.append(requests.get_nowait())
-        together = [request for request in waiting if request.goes_with(waiting[0])]
-        waiting = [request for request in waiting if not request.goes_with(together[0])]
-        _run_together(encoders, together)
+        _run_together(encoders, waiting.take())
 
 
 def _run_together(encoders: dict[str, Any], requests: list[_Request]) -> None:
@@ -195,13 +216,24 @@ def _run_together(encoders: dict[str, Any], requests: list[_Request]) -> None:
 
 
 def _send(connection: Connection, values: np.ndarray) -> None:
-    values = np.ascontiguousarray(values)
     connection.send((values.dtype.str, values.shape))
-    connection.send_bytes(values.reshape(-1).view(np.uint8).data)
+    unsent = _bytes(np.ascontiguousarray(values))
+    while unsent:
+        unsent = unsent[os.write(connection.fileno(), unsent) :]
 
 
 def _receive(connection: Connection) -> np.ndarray:
     kind, shape = connection.recv()
     values = np.empty(shape, dtype=kind)
-    connection.recv_bytes_into(values.reshape(-1).view(np.uint8))
+    missing = _bytes(values)
+    # Straight into place: `recv_bytes_into` copies twice, and other threads wait meanwhile.
+    while missing:
+        count = os.readv(connection.fileno(), [missing])
+        if count == 0:
+            raise EOFError
+        missing = missing[count:]
     return values
+
+
+def _bytes(values: np.ndarray) -> memoryview:
+    return values.reshape(-1).view(np.uint8).data

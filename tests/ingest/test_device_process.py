@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing import Pipe
 
 import numpy as np
 import pytest
@@ -106,10 +107,12 @@ def test_questions_that_wait_go_through_the_network_as_one_batch() -> None:
     assert asked == [7]
     for request in requests:
         np.testing.assert_array_equal(request.output.result(), 2 * request.inputs[0])
+    waiting = device_process._Waiting()
     other_shape = device_process._Request("a", [np.zeros((1, 4))], Future())
     other_name = device_process._Request("b", [np.zeros((1, 3))], Future())
-    assert not other_shape.goes_with(requests[0])
-    assert not other_name.goes_with(requests[0])
+    for request in (requests[0], other_shape, other_name, *requests[1:]):
+        waiting.put(request)
+    assert [waiting.take() for _ in range(3)] == [requests, [other_shape], [other_name]]
 
 
 def test_only_workers_that_share_a_gpu_need_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +142,51 @@ def test_only_workers_that_share_a_gpu_need_the_process(monkeypatch: pytest.Monk
     with networks_apart(["radiomics", NAME], cuda, 4) as told:
         assert told is Process.runtime
     assert started == [[NAME]]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.arange(3_000_000, dtype=np.float32).reshape(3, -1),  # more than a socket takes at once
+        np.arange(24).reshape(2, 3, 4).swapaxes(0, 2),
+        np.ones((0, 5), dtype=bool),
+        np.float32(7.0),
+    ],
+)
+def test_arrays_of_any_size_and_layout_arrive_whole(values: np.ndarray) -> None:
+    here, there = Pipe()
+    with here, there, ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(device_process._send, here, values)
+        arrived = device_process._receive(there)
+        sent.result()
+    assert (arrived.dtype, arrived.shape) == (values.dtype, values.shape)
+    np.testing.assert_array_equal(arrived, values)
+
+
+def test_half_an_array_is_the_end_of_its_worker() -> None:
+    here, there = Pipe()
+    with there:
+        with here:
+            here.send(("<f4", (3,)))
+        with pytest.raises(EOFError):
+            device_process._receive(there)
+
+
+def test_a_batch_is_made_ready_while_another_is_computed() -> None:
+    """Each of two batches begins before the other one ends."""
+    both = threading.Barrier(2, timeout=60)
+
+    class Encoder:
+        def run(self, values: np.ndarray) -> np.ndarray:
+            both.wait()
+            return values
+
+    waiting = device_process._Waiting()
+    device_process._start_running({"a": Encoder()}, waiting)
+    asked = [device_process._Request("a", [np.ones((1, n))], Future()) for n in (2, 3)]
+    for request in asked:
+        waiting.put(request)
+    assert [request.output.result(60).shape for request in asked] == [(1, 2), (1, 3)]
 
 
 def test_a_worker_ends_without_waiting_for_the_process(process: DeviceProcess) -> None:
