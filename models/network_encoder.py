@@ -42,7 +42,7 @@ class NetworkEncoder:
                 network takes what `prepare` returns and gives (batch, dim).
             prepare: from a batch of the level's inputs to the network's, each (batch, ...).
             runtime: where the network runs.
-            batch_size: how many items go through the network at once.
+            batch_size: how many items go through the network at once; 1 where they differ in shape.
         """
         self.spec = spec
         self._load = load
@@ -70,11 +70,12 @@ class NetworkEncoder:
 
     def _local(self) -> Inference:
         """The network, loaded once however many threads ask for it first."""
-        runtime = self._runtime
         with self._loading:
             if self._inference is None:
+                # Each shape of items would be compiled anew, and take another minute.
+                is_compiled = self._runtime.is_compiled and self._batch_size > 1
                 self._inference = Inference(
-                    self._load(), runtime.device, self._batch_size, runtime.is_compiled
+                    self._load(), self._runtime.device, self._batch_size, is_compiled
                 )
             return self._inference
 

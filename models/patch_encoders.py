@@ -17,6 +17,7 @@ from tumorbase.models.published import PUBLISHED, Weights
 from tumorbase.models.weights import find_weights
 
 BATCH_SIZE = {"cpu": 8, "cuda": 256}  # by device; more only leave a processor's caches
+COMPILED_BATCH_SIZE = 64  # at most, for each is filled up: a slide's blocks have no more patches
 
 _PREPROCESSING = {
     "hipt-vit256": hipt.PREPROCESSING,
@@ -37,7 +38,10 @@ class PatchEncoder(NetworkEncoder):
         """
         found = find_weights(weights, runtime.weights)
         spec = network_spec(weights, found.sha256, "patch", asdict(preprocessing))
-        super().__init__(spec, self._tower, self._cut, runtime, BATCH_SIZE[runtime.device])
+        batch_size = BATCH_SIZE[runtime.device]
+        if runtime.is_compiled:
+            batch_size = min(batch_size, COMPILED_BATCH_SIZE)
+        super().__init__(spec, self._tower, self._cut, runtime, batch_size)
         self._weights = weights
         self._path = found.path
         self._preprocessing = preprocessing

@@ -14,6 +14,7 @@ from torch import nn
 from torchvision.models import get_model, resnet50
 
 from golden import save_weights
+from tumorbase.ingest.patches import BLOCK_PX
 from tumorbase.models.checkpoints import load_into
 from tumorbase.models.encoders import Runtime
 from tumorbase.models.networks import build
@@ -71,6 +72,14 @@ def test_patches_become_vectors(name: str, weights: Path, patches: np.ndarray) -
     # Alone or among others, a patch has the same vector.
     np.testing.assert_allclose(made.encode(list(patches[2:3])), vectors[2:3], rtol=1e-3, atol=1e-4)
     assert made.encode([]).shape == (0, dim)
+
+
+def test_batches_that_are_filled_up_are_as_large_as_a_block_of_a_slide(weights: Path) -> None:
+    compiled, plain = (
+        timm_encoder("timm-resnet10t", Runtime("cuda", weights, is_compiled))._batch_size
+        for is_compiled in (True, False)
+    )
+    assert compiled == (BLOCK_PX // 256) ** 2 < plain
 
 
 @pytest.mark.parametrize("name", ["resnet50-layer3", "timm-resnet10t"])
