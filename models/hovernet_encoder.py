@@ -25,7 +25,7 @@ CELL_PX = 2  # a vector of features for every 2 x 2 pixels: a quarter of what el
 
 # What a slide is predicted in, height and width, rounded to whole outputs of windows, and by how
 # much blocks overlap. They are narrow, for the columns that neighbours share are run once.
-BLOCK_PX = (4200, 1100)
+BLOCK_PX = (3100, 1000)
 OVERLAP_PX = 160
 REACH_PX = 32  # of a nucleus from its middle; that far from tissue windows are still run
 SPAN_BLOCKS = 4  # of a slide, the ones with much tissue, by which its slopes are measured

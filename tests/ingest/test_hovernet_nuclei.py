@@ -151,6 +151,7 @@ def test_nuclei_do_not_depend_on_the_blocks(
     painting: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = painted(tmp_path)
+    encoder.threads = 2  # as on a GPU
     found = nuclei_of(painting, encoder, tmp_path)
     monkeypatch.setattr(window_blocks, "BLOCK_PX", (10_000, 10_000))
     in_one = nuclei_of(painting, encoder, tmp_path)
