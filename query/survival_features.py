@@ -1,7 +1,8 @@
 """What survival models see of a patient: one row of numbers, NaN where a modality is missing.
 
 The features are those of the baseline: of a patient's lesions, the ones of the first study that has
-any. What later studies show is known only of those who lived to have them.
+any. What later studies show is known only of those who lived to have them. Slides, profiles and
+covariates count whatever their time, as a store does not know when that of an outcome begins.
 """
 
 from __future__ import annotations

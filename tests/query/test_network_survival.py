@@ -168,40 +168,6 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(store):
     assert content[0] == content[1] != content[2]
 
 
-def test_other_patients_change_nothing_of_a_fold(tmp_path, encoder, put):
-    """Four more come into the store, all of whose numbers are far from those of the others."""
-    look, rng = encoder("look", "patch", 2), np.random.default_rng(4)
-    fold = ((tuple(WHOLE[:20]), tuple(WHOLE[20:28])),)
-    question = replace(QUESTION, architecture="porpoise", folds=fold)
-    found = []
-    with Store.create(tmp_path / "store") as store:
-        for patients, far in ((WHOLE[:28], 0.0), (WHOLE[28:], 1e4)):
-            numbers = rng.normal(size=(len(patients), 2)) + far
-            rows = [{"patient_id": patient} for patient in patients]
-            profiles = [
-                row | {"profile_id": row["patient_id"], "panel_id": "two", "measured": each}
-                for row, each in zip(rows, numbers.tolist(), strict=True)
-            ]
-            slides = [row | {"slide_id": row["patient_id"]} for row in rows]
-            tables = {
-                "patient": rows,
-                "panel": [{"panel_id": "two", "columns": GENES[:2]}],
-                "profile": profiles,
-                "slide": slides,
-                "outcome": [
-                    row | {"endpoint": "OS", "time_days": 100 + 9 * n + far, "is_event": n % 3 > 0}
-                    for n, row in enumerate(rows)
-                ],
-            }
-            patches = [slide | {"patch_id": slide["slide_id"]} for slide in slides]
-            put(store, f"far {far}", tables, [(look, patches, numbers)])
-            trained = train_network(store, question, recipe=QUICK)
-            held_out = read_network(store.view(), "m").held_out
-            found.append((trained.c_index, held_out.is_high_risk.tolist()))
-            assert trained.patients == (28 if far == 0.0 else 32)
-    assert found[0] == found[1]
-
-
 def test_inputs_are_standardised_by_the_training_patients_alone(store):
     view = store.view()
     spec = input_spec(view, "mcat")

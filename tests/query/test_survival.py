@@ -246,21 +246,6 @@ def test_fold_without_known_patients_is_refused(store):
         train_survival(store, replace(QUESTION, folds=((("x",), ("y",)),)))
 
 
-def test_validation_patients_do_not_change_their_own_model(store):
-    """Who else is validated changes nothing of the model, its imputation or its cut-off."""
-    ids = [f"p{index:03d}" for index in range(PATIENTS)]
-    view = store.view()
-    features = patient_features(view, feature_blocks(view), ids)
-    assert np.isnan(features.matrix).any()  # imputation has something to do
-    train_only = replace(QUESTION, folds=((tuple(ids[:80]), tuple(ids[80:])),), name="once")
-    swapped = replace(QUESTION, folds=((tuple(ids[:80]), tuple(ids[80:100])),), name="twice")
-    train_survival(store, train_only)
-    train_survival(store, swapped)
-    first = read_model(store.view(), "once").held_out.is_high_risk[:20]
-    second = read_model(store.view(), "twice").held_out.is_high_risk
-    assert (first == second).all()
-
-
 def test_lesion_features_are_of_the_first_study_and_weighted_by_volume(store):
     view = store.view()
     blocks = tuple(block for block in feature_blocks(view) if block.modality == "lesion")
