@@ -13,10 +13,8 @@ import torch
 from golden import (
     assert_golden,
     assert_golden_stats,
-    expected_shapes,
     fill,
     seeded,
-    state_shapes,
 )
 from tumorbase.models.body_part_slice import body_part_slice
 from tumorbase.models.networks import build
@@ -43,11 +41,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def test_state_dict_is_that_of_the_reference(shared: Path) -> None:
-    file = shared / "reference" / "lesion_graph" / "state_dict_ssbr.json"
-    assert state_shapes(build("ssbr")) == expected_shapes(file)
 
 
 def test_scores_equal_the_reference(golden: Mapping[str, np.ndarray], filled: Ssbr) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from pathlib import Path
 
@@ -37,11 +36,6 @@ def save_weights(name: str, folder: Path) -> Path:
 def state_shapes(network: nn.Module) -> list[tuple[str, list[int]]]:
     """Keys and shapes in the order of the state dict."""
     return [(key, list(value.shape)) for key, value in network.state_dict().items()]
-
-
-def expected_shapes(file: Path) -> list[tuple[str, list[int]]]:
-    """Keys and shapes of a `state_dict*.json`, in its order."""
-    return list(json.loads(file.read_text()).items())
 
 
 def seeded(seed: int) -> np.random.Generator:
