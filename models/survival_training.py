@@ -17,7 +17,7 @@ from tumorbase.models.survival_bins import bin_classes, sampling_weights
 from tumorbase.models.survival_losses import nll_survival_with_logits
 from tumorbase.models.survival_output import SurvivalOutput
 
-L1_WEIGHT = 1e-4  # of all weights of an SNN (Chen et al. 2021)
+L1_WEIGHT = 1e-4  # of all weights of an SNN (Chen et al. 2021), here once a step
 CLUSTER_SHARE = 0.3  # of CLAM's loss (Lu et al. 2021)
 ALIGNMENT_WEIGHT = 0.1  # of PathGen's; decided here
 
