@@ -115,26 +115,6 @@ def test_patches_of_a_region_come_by_rows_from_its_centre() -> None:
     assert torch.equal(patches[columns + 1], expected)
 
 
-@torch.inference_mode()
-def test_a_vector_does_not_depend_on_the_batch(vit256: ViT256, vit4k: ViT4K) -> None:
-    patches, grids = image(1, 3, 64, 96), vectors(2, 3, 4, 6)
-    torch.testing.assert_close(vit256(patches)[1:2], vit256(patches[1:2]), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(vit4k(grids)[1:2], vit4k(grids[1:2]), rtol=1e-4, atol=1e-5)
-
-
-@torch.inference_mode()
-def test_a_second_pass_gives_the_same_numbers(hipt: Hipt4K) -> None:
-    region = image(3, 1, 256, 512)
-    assert torch.equal(hipt(region), hipt(region))
-
-
-def test_gradients_reach_every_parameter() -> None:
-    network = Hipt4K()
-    network(image(4, 1, 256, 256)).square().sum().backward()
-    unreached = [name for name, p in network.named_parameters() if not p.grad.abs().any()]
-    assert unreached == []
-
-
 @pytest.mark.parametrize("shape", [(1, 3, 255, 512), (1, 3, 512, 100), (2, 3, 256, 256)])
 def test_what_is_not_one_region_is_refused(hipt: Hipt4K, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected one region of at least 256 x 256 px"):

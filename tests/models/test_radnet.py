@@ -105,16 +105,6 @@ def test_late_fusion_equals_the_reference(golden: Mapping[str, np.ndarray]) -> N
     assert loss == pytest.approx(float(golden["late_a/loss"]), rel=1e-4)
 
 
-def test_a_case_does_not_depend_on_the_others_of_its_batch(early: RadNet) -> None:
-    images, marks, modalities = _noise(cases=3, scans=2, slices=3, side_px=48)
-    with torch.inference_mode():
-        together = early(images, marks, modalities)
-        alone = early(images[1:2], marks[1:2], modalities[1:2])
-        again = early(images[1:2], marks[1:2], modalities[1:2])
-    torch.testing.assert_close(together.logits[1:2], alone.logits, rtol=1e-4, atol=1e-5)
-    assert torch.equal(alone.logits, again.logits)
-
-
 def test_padding_changes_nothing(early: RadNet) -> None:
     """A case of one 2D scan: one slice of one scan, or padded to three scans of 32 slices."""
     image = torch.rand(1, 1, 1, 48, 48, generator=torch.Generator().manual_seed(0))
@@ -136,16 +126,6 @@ def test_the_order_of_scans_does_not_matter_and_their_modality_does(early: RadNe
         other = early(images, marks, torch.tensor([[4, 1]])).logits
     torch.testing.assert_close(first, turned, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(first, other, atol=1e-3)
-
-
-def test_gradients_reach_every_parameter_in_use() -> None:
-    network = build("radnet", n_classes=4)
-    images, marks, modalities = _noise(cases=2, scans=2, slices=2, side_px=32)
-    output = network(images, marks, modalities)
-    keys = torch.zeros(2, 2, dtype=torch.int64)
-    early_fusion_loss(output.logits, torch.eye(4)[:2], output.slice_scores, keys, marks).backward()
-    without = {name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()}
-    assert without == {name for name, _ in network.named_parameters() if _is_unused(name)}
 
 
 def test_one_batch_is_learned_by_heart() -> None:
@@ -180,15 +160,12 @@ def test_names_of_classes_replace_their_numbers() -> None:
         network(images, marks, modalities)
 
 
-def test_the_vit_variant_has_the_same_outputs() -> None:
-    network = fill(build("radnet", n_classes=5, vit=TINY_VIT))
-    images, marks, modalities = _noise(cases=3, scans=2, slices=3, side_px=32)
-    with torch.inference_mode():
-        together = network(images, marks, modalities)
-        alone = network(images[2:], marks[2:], modalities[2:])
-    assert together.logits.shape == (3, 5)
-    assert together.slice_scores.shape == (3, 2, 3)
-    torch.testing.assert_close(together.logits[2:], alone.logits, rtol=1e-4, atol=1e-5)
+@torch.inference_mode()
+def test_the_vit_variant_has_the_same_outputs(early: RadNet) -> None:
+    inputs = _noise(cases=1, scans=2, slices=3, side_px=32)
+    variant = build("radnet", vit=TINY_VIT)
+    resnet, vit = ([part.shape for part in network(*inputs)] for network in (early, variant))
+    assert vit == resnet
 
 
 @pytest.mark.parametrize(
@@ -200,7 +177,9 @@ def test_the_vit_variant_has_the_same_outputs() -> None:
     ],
 )
 def test_wrong_shapes_are_refused(config: dict, shape: tuple[int, ...], message: str) -> None:
-    network = build("radnet", n_classes=2, vit=TINY_VIT, **config).eval()
+    with torch.device("meta"):
+        network = build("radnet", n_classes=2, vit=TINY_VIT, **config)
+    network.to_empty(device="cpu")
     with pytest.raises(ValueError, match=message):
         network(
             torch.zeros(shape),
@@ -241,12 +220,3 @@ def _noise(cases: int, scans: int, slices: int, side_px: int) -> tuple[Tensor, T
     images = torch.rand(cases, scans, slices, side_px, side_px, generator=random)
     marks = torch.ones(cases, scans, slices, dtype=torch.bool)
     return images, marks, torch.randint(1, 16, (cases, scans), generator=random)
-
-
-def _is_unused(name: str) -> bool:
-    is_template = "transformer_encoder" in name and ".encoder.layers." not in name
-    return (
-        name.startswith("resnet2D.fc")
-        or "sublayer.0.norm" in name
-        or (is_template and ".encoder.norm" not in name)
-    )

@@ -28,13 +28,6 @@ def test_features_and_hazards_are_golden(shared, size: str, dim: int) -> None:
     )
 
 
-def test_a_patient_s_risk_does_not_depend_on_the_batch() -> None:
-    network, profiles = fill(SNN(80)), torch.randn(5, 80)
-    together = network(profiles).risk
-    alone = torch.cat([network(profile[None]).risk for profile in profiles])
-    torch.testing.assert_close(together, alone)
-
-
 def test_weights_start_with_the_deviation_of_self_normalising_networks() -> None:
     torch.manual_seed(0)
     block = SNN(400).fc_omic[0][0]

@@ -57,16 +57,6 @@ def test_scores_equal_the_reference(golden: Mapping[str, np.ndarray], filled: Ss
     assert_golden_stats(seen[0].relu(), golden["ssbr/conv5_3_stats"])
 
 
-def test_a_slice_is_scored_alike_alone_and_in_a_batch(filled: Ssbr) -> None:
-    slices = torch.from_numpy(seeded(0).normal(0, 50, (3, 3, 40, 40)).astype(np.float32))
-    with torch.inference_mode():
-        together = filled(slices)
-        alone = torch.cat([filled(one[None]) for one in slices])
-        again = filled(slices)
-    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)
-    assert torch.equal(again, together)
-
-
 def test_pools_round_up_as_in_caffe(filled: Ssbr) -> None:
     one = torch.zeros(1, 3, 17, 17)
     shapes = []
@@ -108,13 +98,6 @@ def test_even_slices_in_order_cost_least() -> None:
 def test_scores_of_no_group_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected scores \(groups, slices\) of at least 2, got"):
         order_loss(torch.zeros(shape))
-
-
-def test_gradients_reach_every_parameter() -> None:
-    network = build("ssbr")
-    slices = torch.from_numpy(seeded(1).normal(0, 50, (4, 3, 32, 32)).astype(np.float32))
-    ssbr_loss(network(slices)[None]).backward()
-    assert [name for name, p in network.named_parameters() if p.grad is None] == []
 
 
 def test_one_volume_is_learned() -> None:
