@@ -22,11 +22,14 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "clam single": lambda: build("clam"),
     "clam multi": lambda: build("clam", branches="multi"),
     "transmil": lambda: build("transmil"),
+    "mcat": lambda: build("mcat", omic_sizes=SIZES),
+    "mcat bilinear": lambda: build("mcat", omic_sizes=SIZES, fusion="bilinear"),
+    "motcat": lambda: build("motcat", omic_sizes=SIZES),
     "porpoise": lambda: build("porpoise", omic_sizes=SIZES),
     "hfbsurv": lambda: build("hfbsurv", omic_sizes=SIZES),
     "pathgen": lambda: build("pathgen", omic_sizes=SIZES),
 }
-MULTIMODAL = ("porpoise", "hfbsurv", "pathgen")
+MULTIMODAL = ("mcat", "mcat bilinear", "motcat", "porpoise", "hfbsurv", "pathgen")
 ORDERLESS = [name for name in NETWORKS if name != "transmil"]
 
 
