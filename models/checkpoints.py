@@ -44,7 +44,7 @@ def read_state(path: Path, wrapper: str = "", prefixes: Sequence[str] = ()) -> d
         path: a .safetensors or .caffemodel file, or one written by `torch.save`.
         wrapper: the entry that holds the state dict, such as "state_dict"; empty for a file that is
             one. A file without that entry is taken as the state dict itself.
-        prefixes: taken off the keys in this order, each where all of the keys have it.
+        prefixes: taken off the keys that have them, in this order.
 
     Raises:
         UnusableWeights: not a checkpoint, it holds other objects than tensors and plain data, or no
@@ -59,8 +59,7 @@ def read_state(path: Path, wrapper: str = "", prefixes: Sequence[str] = ()) -> d
             f"{path}: expected a state dict, got no tensors, but {sorted(content)}"
         )
     for prefix in prefixes:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
 
 

@@ -105,7 +105,7 @@ PUBLISHED: dict[str, Weights] = {
             sha256="6960cd5a8657dc8bb214671aa0c6dbd3f5b698e84386884955836487ddc89e24",
             wrapper="teacher",
             prefixes=("module.", "backbone."),
-            left_over=("head.", "module.head."),
+            left_over=("head.",),  # of the training by DINO
         ),
         Weights(
             name="hipt-vit4k",
@@ -119,7 +119,7 @@ PUBLISHED: dict[str, Weights] = {
             sha256="2b0bd9e9a602a35f2bb3f76da39d2b53a91f23fc3f115dc59a63267d95ad2b7b",
             wrapper="teacher",
             prefixes=("module.", "backbone."),
-            left_over=("head.", "module.head."),
+            left_over=("head.",),  # of the training by DINO
         ),
         Weights(
             name="resnet50-layer3",

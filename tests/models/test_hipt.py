@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch import Tensor
 from golden import assert_golden, assert_golden_stats, fill, seeded
 from tumorbase.models.hipt import Hipt4K, ViT4K, ViT256, region_patches
 from tumorbase.models.hipt_vit import interpolate_positions
+from tumorbase.models.network_encoder import load_published
+from tumorbase.models.published import PUBLISHED
 
 HIPT = "reference/hipt"
 
@@ -113,6 +116,26 @@ def test_patches_of_a_region_come_by_rows_from_its_centre() -> None:
     top, left = (600 - 512) // 2, (800 - 768) // 2
     expected = region[0, :, top + 256 : top + 512, left + 256 : left + 512]
     assert torch.equal(patches[columns + 1], expected)
+
+
+@pytest.mark.parametrize("trained_on_many", ["", "module."])
+def test_the_published_file_is_a_training_by_dino(tmp_path: Path, trained_on_many: str) -> None:
+    """Both networks, each with a head, and how they were trained, as main_dino4k.py saves them."""
+    backbone = fill(ViT4K()).state_dict()
+    teacher = {f"{trained_on_many}backbone.{key}": value for key, value in backbone.items()}
+    teacher[f"{trained_on_many}head.mlp.0.weight"] = torch.zeros(4, 192)
+    content = {
+        "student": {f"module.{key}": torch.zeros(1) for key in teacher},
+        "teacher": teacher,
+        "optimizer": {"state": {0: {"step": 3}}, "param_groups": [{"lr": 0.1, "params": [0]}]},
+        "epoch": 100,
+        "args": argparse.Namespace(arch="vit_xs", lr=0.1),
+        "dino_loss": {"center": torch.zeros(1, 4)},
+    }
+    torch.save(content, tmp_path / "hipt-vit4k.pth")
+    published = PUBLISHED["hipt-vit4k"]
+    network = load_published(published, tmp_path / "hipt-vit4k.pth")
+    assert all(torch.equal(value, backbone[key]) for key, value in network.state_dict().items())
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 255, 512), (1, 3, 512, 100), (2, 3, 256, 256)])
