@@ -41,12 +41,12 @@ class LesionNetwork(NetworkEncoder):
         """
         self._weights = PUBLISHED[name]
         found = find_weights(self._weights, runtime.weights)
-        self._path = found.path
+        self._found = found
         spec = network_spec(self._weights, found.sha256, level, preprocessing)
         super().__init__(spec, self._network, prepare, runtime, BATCH_SIZE[runtime.device])
 
     def _network(self) -> nn.Module:
-        network = load_published(self._weights, self._path)
+        network = load_published(self._weights, self._found)
         return _LesaNetEmbedding(network) if isinstance(network, LesaNet) else network
 
 

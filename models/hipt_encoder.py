@@ -71,7 +71,7 @@ class HiptRegionEncoder(NetworkEncoder):
     def _tower(self) -> nn.Module:
         network = Hipt4K()
         for level, own in zip(_LEVELS, ("model256", "model4k"), strict=True):
-            setattr(network, own, load_published(PUBLISHED[level], self._found[level].path))
+            setattr(network, own, load_published(PUBLISHED[level], self._found[level]))
         return PatchTower(_RegionVector(network), PREPROCESSING)
 
 

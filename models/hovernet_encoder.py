@@ -111,7 +111,7 @@ class HoVerNetEncoder(NetworkEncoder):
         self.threads = THREADS[runtime.device]
         super().__init__(
             spec,
-            lambda: _Windows(cast(HoVerNet, load_published(weights, found.path))),
+            lambda: _Windows(cast(HoVerNet, load_published(weights, found))),
             lambda windows: (np.asarray(windows),),
             runtime,
             BATCH_SIZE[runtime.device],

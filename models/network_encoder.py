@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -15,7 +14,7 @@ from tumorbase.models.encoders import EncoderSpec, Runtime, canonical
 from tumorbase.models.inference import Inference
 from tumorbase.models.networks import build
 from tumorbase.models.published import Weights
-from tumorbase.models.weights import UnusableWeights
+from tumorbase.models.weights import FoundWeights, UnusableWeights, file_sha256
 
 Prepare = Callable[[Sequence[Any]], tuple[np.ndarray, ...]]
 
@@ -101,26 +100,29 @@ def network_spec(
     )
 
 
-def load_published(weights: Weights, path: Path) -> nn.Module:
-    """The network of these weights, loaded from a file.
+def load_published(weights: Weights, found: FoundWeights) -> nn.Module:
+    """The network of these weights, loaded from the file that was found.
 
     A .safetensors file of one's own may say `config` of itself (`checkpoints.read_notes`), what the
     network's class is told beside or instead of the published configuration.
 
     Raises:
-        UnusableWeights: as `checkpoints.read_state` and `checkpoints.load_into`, or its
-            configuration is not one of the network's.
+        UnusableWeights: as `checkpoints.read_state` and `checkpoints.load_into`, its configuration
+            is not one of the network's, or it was changed since it was found.
     """
+    path = found.path
     stated = read_notes(path).get("config", {})
     if not isinstance(stated, dict):
         raise UnusableWeights(f"{path}: expected config to be an object, got {stated!r}")
     config = {**weights.config, **stated}
     try:
         network = build(weights.network, **config)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UnusableWeights(
             f"{path}: {weights.network} cannot be built of {config}: {error}"
         ) from error
     state = read_state(path, weights.wrapper, weights.prefixes)
+    if file_sha256(path) != found.sha256:
+        raise UnusableWeights(f"{path}: it was changed while it was in use")
     load_into(network, state, str(path), weights.left_over)
     return network

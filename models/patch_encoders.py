@@ -43,12 +43,12 @@ class PatchEncoder(NetworkEncoder):
             batch_size = min(batch_size, COMPILED_BATCH_SIZE)
         super().__init__(spec, self._tower, self._cut, runtime, batch_size)
         self._weights = weights
-        self._path = found.path
+        self._found = found
         self._preprocessing = preprocessing
 
     def _network(self) -> nn.Module:
         """The network with its weights."""
-        return load_published(self._weights, self._path)
+        return load_published(self._weights, self._found)
 
     def _image_network(self) -> nn.Module:
         """What takes normalised images, (batch, 3, H, W): the whole network as a rule."""

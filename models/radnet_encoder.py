@@ -63,7 +63,7 @@ class RadNetEncoder:
             level="case",
             preprocessing=canonical({"scan_encoder": self.spec.encoder_id}),
         )
-        self._load = partial(load_published, weights, found.path)
+        self._load = partial(load_published, weights, found)
         self._tokens = NetworkEncoder(
             self.spec,
             lambda: CaseTokens(self._load()),

@@ -45,7 +45,7 @@ class SnnEncoder(NetworkEncoder):
         spec = network_spec(weights, found.sha256, "profile", preprocessing)
         super().__init__(
             spec,
-            lambda: _Features(cast(SNN, load_published(weights, found.path))),
+            lambda: _Features(cast(SNN, load_published(weights, found))),
             self._standardised,
             runtime,
             BATCH_SIZE,

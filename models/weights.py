@@ -71,7 +71,7 @@ def _candidates(weights: Weights, folder: Path) -> Iterator[Path]:
 
 
 def _found(weights: Weights, path: Path) -> FoundWeights:
-    sha256 = _file_sha256(path)
+    sha256 = file_sha256(path)
     is_published = bool(weights.sha256) and sha256.startswith(weights.sha256)
     if weights.sha256 and path.name == weights.file and not is_published:
         raise UnusableWeights(
@@ -81,7 +81,7 @@ def _found(weights: Weights, path: Path) -> FoundWeights:
     return FoundWeights(path, sha256, is_published)
 
 
-def _file_sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """The file's hash; a few gigabytes are read again only where they were modified."""
 
     def read() -> str:

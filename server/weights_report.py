@@ -68,7 +68,7 @@ def _report(weights: Weights, folder: Path | None, is_loaded: bool) -> WeightsRe
         from tumorbase.models.network_encoder import load_published  # torch takes seconds
 
         try:
-            load_published(weights, found.path)
+            load_published(weights, found)
             if find_entry(weights.name):  # an encoder may ask more of its file
                 build_encoder(weights.name, Runtime(weights=folder))
         except ValueError as error:

@@ -41,7 +41,7 @@ def test_the_published_body_part_regressor_is_read_as_it_is(tmp_path: Path) -> N
     expected = fill(build("ssbr")).state_dict()
     write(tmp_path / "_iter_10000.caffemodel", expected)
     found = find_weights(PUBLISHED["ssbr"], tmp_path)
-    state = load_published(PUBLISHED["ssbr"], found.path).state_dict()
+    state = load_published(PUBLISHED["ssbr"], found).state_dict()
     assert all(torch.equal(state[key], value) for key, value in expected.items())
 
 

@@ -15,6 +15,7 @@ from tumorbase.models.hipt import Hipt4K, ViT4K, ViT256, region_patches
 from tumorbase.models.hipt_vit import interpolate_positions
 from tumorbase.models.network_encoder import load_published
 from tumorbase.models.published import PUBLISHED
+from tumorbase.models.weights import find_weights
 
 HIPT = "reference/hipt"
 
@@ -134,7 +135,7 @@ def test_the_published_file_is_a_training_by_dino(tmp_path: Path, trained_on_man
     }
     torch.save(content, tmp_path / "hipt-vit4k.pth")
     published = PUBLISHED["hipt-vit4k"]
-    network = load_published(published, tmp_path / "hipt-vit4k.pth")
+    network = load_published(published, find_weights(published, tmp_path))
     assert all(torch.equal(value, backbone[key]) for key, value in network.state_dict().items())
 
 

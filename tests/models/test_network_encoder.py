@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from golden import save_weights
 from tumorbase.models.encoders import EncoderSpec, Runtime
-from tumorbase.models.network_encoder import NetworkEncoder
+from tumorbase.models.network_encoder import NetworkEncoder, load_published
+from tumorbase.models.networks import build
+from tumorbase.models.published import PUBLISHED
+from tumorbase.models.weights import UnusableWeights, find_weights
 
 ITEMS = np.arange(6.0, dtype=np.float32).reshape(3, 2)
 
@@ -54,6 +61,34 @@ def test_a_network_is_loaded_once_however_many_threads_ask() -> None:
         for vectors in pool.map(made.encode, 8 * [list(ITEMS)]):
             np.testing.assert_array_equal(vectors, ITEMS)
     assert len(loaded) == 1
+
+
+def test_weights_that_changed_since_they_were_found_are_not_loaded(tmp_path: Path) -> None:
+    """Their vectors would lie under the name of the former."""
+    weights = PUBLISHED["hipt-vit4k"]
+    save_weights(weights.name, tmp_path)
+    found = find_weights(weights, tmp_path)
+    load_published(weights, found)
+    save_file(build(weights.network).state_dict(), found.path)
+    with pytest.raises(ValueError, match="changed while it was in use"):
+        load_published(weights, found)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"input_dim": 2, "size": "huge"}, "snn cannot be built of .*'huge'.*: size must be one"),
+        ({"depth": 3}, "snn cannot be built of .*'depth': 3.*: .* unexpected keyword"),
+        ([3], r"expected config to be an object, got \[3\]"),
+    ],
+)
+def test_a_configuration_that_is_not_the_networks_is_told_with_its_file(
+    config: object, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "snn.safetensors"
+    save_file({"weight": torch.zeros(1)}, path, {"config": json.dumps(config)})
+    with pytest.raises(UnusableWeights, match=f"{path}: {message}"):
+        load_published(PUBLISHED["snn"], find_weights(PUBLISHED["snn"], tmp_path))
 
 
 def test_no_items_have_no_vectors_and_load_nothing() -> None:
