@@ -13,6 +13,13 @@ from tumorbase.models.published import HubFile, Weights
 
 FOLDER_VARIABLE = "TUMORBASE_WEIGHTS"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin")
+# What comes in place of weights where a download went wrong, by how it begins, in lower case.
+_INSTEAD = {
+    b"version https://git-lfs": "a pointer of Git LFS, for which `git lfs pull` fetches the file",
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+    b"<?xml": "a server's answer in XML",
+}
 
 
 class UnusableWeights(ValueError):
@@ -71,14 +78,29 @@ def _candidates(weights: Weights, folder: Path) -> Iterator[Path]:
 
 
 def _found(weights: Weights, path: Path) -> FoundWeights:
-    sha256 = file_sha256(path)
+    try:
+        if instead := _instead(path):
+            raise UnusableWeights(f"{path}: expected weights of {weights.name}, got {instead}")
+        sha256 = file_sha256(path)
+    except OSError as error:
+        raise UnusableWeights(f"{path}: cannot be read: {error.strerror}") from error
     is_published = bool(weights.sha256) and sha256.startswith(weights.sha256)
     if weights.sha256 and path.name == weights.file and not is_published:
         raise UnusableWeights(
             f"{path}: expected the published file of {weights.name}, SHA-256 {weights.sha256}, got "
-            f"{sha256}; a file of your own must be called {weights.name}{path.suffix}"
+            f"{sha256} ({path.stat().st_size} bytes); a file of your own must be called "
+            f"{weights.name}{path.suffix}"
         )
     return FoundWeights(path, sha256, is_published)
+
+
+def _instead(path: Path) -> str:
+    """What lies there in place of weights, as far as its beginning tells; else empty."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    if not start:
+        return "an empty file"
+    return next((what for begins, what in _INSTEAD.items() if start.startswith(begins)), "")
 
 
 def file_sha256(path: Path) -> str:
@@ -116,6 +138,8 @@ def _missing(weights: Weights, folders: Sequence[Path]) -> str:
     if weights.sha256:
         parts.append(f"expected SHA-256 {weights.sha256}")
     parts.append(f"published: {weights.source}")
+    if weights.hub:
+        parts.append(f"or fetch it: hf download {weights.hub.repository} {weights.hub.path}")
     note = "" if weights.is_commercial else " (not for commercial use)"
     parts.append(f"licence: {weights.licence}{note}")
     return "; ".join(parts)

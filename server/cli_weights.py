@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tumorbase.server.cli_access import as_json_option
 from tumorbase.server.output import print_json, print_note, print_table
+
+if TYPE_CHECKING:
+    from tumorbase.server.weights_report import WeightsReport
 
 weights_option = click.option(
     "--weights",
@@ -38,7 +42,9 @@ def list_weights(weights_folder: Path | None, as_json: bool) -> None:
     """List the weights there are, their licences, and where they are found."""
     from tumorbase.server.weights_report import describe_all
 
-    _show(describe_all(weights_folder), as_json)
+    reports = describe_all(weights_folder)
+    _show(reports, as_json)
+    _tell(report for report in reports if report.state == "wrong")
 
 
 @weights.command()
@@ -49,7 +55,8 @@ def list_weights(weights_folder: Path | None, as_json: bool) -> None:
 def verify(
     context: click.Context, names: tuple[str, ...], weights_folder: Path | None, as_json: bool
 ) -> None:
-    """Load the weights called NAMES, or all that are found, into their networks.
+    """Load the weights called NAMES, or of encoders called so, or all that are found, into their
+    networks.
 
     The exit status is 1 if any of them do not fit, or one of NAMES is not found.
     """
@@ -58,8 +65,7 @@ def verify(
     reports = verify_weights(names, weights_folder)
     _show(reports, as_json)
     bad = [report for report in reports if report.problem]
-    for report in bad:
-        print_note(f"error: {report.problem}")
+    _tell(bad)
     context.exit(1 if bad else 0)
 
 
@@ -67,17 +73,23 @@ def verify(
 @click.argument("name")
 @weights_option
 def path(name: str, weights_folder: Path | None) -> None:
-    """Print where the weights called NAME are."""
+    """Print where the weights called NAME are, or those of the encoder called so."""
     from tumorbase.server.weights_report import verify_weights
     from tumorbase.store.errors import MissingWeights
 
-    (report,) = verify_weights((name,), weights_folder, is_loaded=False)
-    if report.problem:
-        raise MissingWeights(report.problem)
-    click.echo(report.path)
+    reports = verify_weights((name,), weights_folder, is_loaded=False)
+    for report in reports:
+        if report.problem:
+            raise MissingWeights(report.problem)
+    click.echo("\n".join(report.path for report in reports))
 
 
-def _show(reports: list[Any], as_json: bool) -> None:
+def _tell(reports: Iterable[WeightsReport]) -> None:
+    for report in reports:
+        print_note(f"error: {report.problem}")
+
+
+def _show(reports: list[WeightsReport], as_json: bool) -> None:
     if as_json:
         print_json({"weights": [asdict(report) for report in reports]})
         return

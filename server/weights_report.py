@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from tumorbase.models.encoders import Runtime, build_encoder, find_entry
@@ -41,14 +42,16 @@ def describe_all(folder: Path | None) -> list[WeightsReport]:
 def verify_weights(
     names: Sequence[str], folder: Path | None, is_loaded: bool = True
 ) -> list[WeightsReport]:
-    """The weights called `names`, else all that are not missing; loaded into their networks if
-    `is_loaded`.
+    """The weights called `names`, or of the encoders called so, else all that are not missing;
+    loaded into their networks if `is_loaded`.
 
     Raises:
-        InvalidRequest: no weights have one of the names.
+        InvalidRequest: no weights or encoder have one of the names.
     """
+    entries = ((name, find_entry(name)) for name in names or sorted(PUBLISHED))
+    wanted = [entry.weights if entry and entry.weights else (name,) for name, entry in entries]
     try:
-        described = [describe(name) for name in names or sorted(PUBLISHED)]
+        described = [describe(name) for name in dict.fromkeys(chain(*wanted))]
     except ValueError as error:
         raise InvalidRequest(str(error)) from error
     reports = (_report(weights, folder, is_loaded) for weights in described)

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import constants
 
 from tumorbase.models.published import PUBLISHED, HubFile, Weights
-from tumorbase.models.weights import FOLDER_VARIABLE, find_weights
+from tumorbase.models.weights import FOLDER_VARIABLE, UnusableWeights, find_weights
 
 CONTENT = b"weights"
 WEIGHTS = Weights(
@@ -62,7 +62,39 @@ def test_other_bytes_under_the_published_name_are_refused(tmp_path: Path) -> Non
         find_weights(WEIGHTS, tmp_path)
     assert WEIGHTS.sha256 in str(refused.value)
     assert hashlib.sha256(b"other").hexdigest() in str(refused.value)
-    assert "must be called net.pth" in str(refused.value)
+    assert "(5 bytes); a file of your own must be called net.pth" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["published.pth", "net.pth", "net.safetensors"])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n", "a pointer of Git LFS"),
+        (b"\n<!DOCTYPE html>\n<html>", "a web page"),
+        (b"<html><title>Virus scan warning", "a web page"),
+        (b"<?xml version='1.0'?><Error>", "a server's answer"),
+        (b"", "an empty file"),
+    ],
+)
+def test_what_a_download_left_in_place_of_weights_is_told(
+    name: str, content: bytes, what: str, tmp_path: Path
+) -> None:
+    path = put(tmp_path, name, content)
+    with pytest.raises(UnusableWeights, match=f"{path}: expected weights of net, got {what}"):
+        find_weights(WEIGHTS, tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path, "net.pth")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)  # root may read anything
+    with pytest.raises(UnusableWeights, match=f"{path}: cannot be read: Permission denied"):
+        find_weights(WEIGHTS, tmp_path)
 
 
 def test_a_changed_file_is_hashed_anew(tmp_path: Path) -> None:
@@ -108,8 +140,9 @@ def test_a_hub_that_cannot_be_reached_is_weights_not_found(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     pinned = replace(WEIGHTS, hub=HubFile("owner/net", "net.bin", "0" * 40))
-    with pytest.raises(ValueError, match="weights of net not found"):
+    with pytest.raises(ValueError, match="weights of net not found") as refused:
         find_weights(pinned, None)
+    assert "hf download owner/net net.bin" in str(refused.value)
 
 
 @pytest.mark.parametrize("weights", PUBLISHED.values(), ids=lambda weights: weights.name)

@@ -78,6 +78,29 @@ def test_the_path_of_weights_is_printed_alone(tmp_path: Path) -> None:
     assert tumorbase("weights", "path", NAME, "--weights", tmp_path).stdout == f"{path}\n"
 
 
+def test_weights_of_an_encoder_are_found_by_its_name(tmp_path: Path) -> None:
+    path = save_weights(NAME, tmp_path)
+    result = tumorbase("weights", "path", "hipt-4k", "--weights", tmp_path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "weights of hipt-vit256 not found" in result.stderr
+    (tmp_path / "hipt-vit256.pth").write_bytes(b"PK")
+    printed = tumorbase("weights", "path", "hipt-4k", "--weights", tmp_path).stdout
+    assert printed == f"{tmp_path / 'hipt-vit256.pth'}\n{path}\n"
+    listed = reports("weights", "verify", "hipt-4k", NAME, "--weights", tmp_path)
+    assert {name: report["state"] for name, report in listed.items()} == {
+        "hipt-vit256": "wrong",
+        NAME: "own",
+    }
+
+
+def test_the_list_says_what_is_wrong_with_a_file(tmp_path: Path) -> None:
+    (tmp_path / PUBLISHED[NAME].file).write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    result = tumorbase("weights", "list", "--weights", tmp_path)
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert "got a pointer of Git LFS" in line
+
+
 def test_missing_weights_are_one_line_of_error(tmp_path: Path) -> None:
     result = tumorbase("weights", "path", NAME, "--weights", tmp_path)
     assert (result.exit_code, result.stdout) == (1, "")
