@@ -1,8 +1,8 @@
-"""Nuclei of a slide as HoVer-Net finds them: none is cut by a border, and none found twice.
+"""Nuclei of a slide as HoVer-Net finds them, whole and once, whichever block they lie in.
 
-Neither the network's maps nor what slopes are measured by depend on the block that a nucleus lies
-in. It is of the block in whose core its centroid lies; one that reaches farther than 20 um from
-there may be cut.
+Neither the network's maps nor what slopes are measured by depend on the block. A nucleus is of the
+block in whose core its centroid lies; one that reaches farther than 20 um from there may be cut by
+the border of what a block shows, and then be found twice or not at all.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def hovernet_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Rows of the nuclei in tissue, block by block.
 
-    The next blocks are read, and one goes through the network, while nuclei are told apart. The
-    time that each takes is added to `seconds["read"]`, `["network"]` and `["nuclei"]`.
+    The next blocks are read and go through the network while nuclei are told apart. What the
+    threads spent is added to `seconds["read"]`, `["network"]` and `["nuclei"]`.
     """
     search = _Search(ScaledSlide(slide, MPP), tissue, encoder, ids)
 
