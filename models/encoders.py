@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -52,9 +53,12 @@ class EncoderSpec:
 
     @property
     def encoder_id(self) -> str:
-        """Name, version and eight digits over both hashes: under this, vectors are stored."""
+        """Name, version and eight digits over both hashes: under this, vectors are stored. What the
+        name of a table cannot hold is replaced.
+        """
         both = (self.weights_sha256 + self.preprocessing_sha256).encode()
-        return f"{self.name}-{self.version}-{hashlib.sha256(both).hexdigest()[:8]}"
+        name = re.sub(r"[^\w.-]", "_", self.name)
+        return f"{name}-{self.version}-{hashlib.sha256(both).hexdigest()[:8]}"
 
 
 def canonical(parameters: Mapping[str, Any]) -> str:

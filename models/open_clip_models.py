@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,12 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tumorbase.models.encoders import Runtime
+from tumorbase.models.hub_model import HUB, HubModel, hub_model
 from tumorbase.models.patch_encoders import PatchEncoder
 from tumorbase.models.patch_tower import PatchPreprocessing
 from tumorbase.models.published import HubFile, Weights
+from tumorbase.models.weights import first_cached
 
 PREFIX = "open-clip-"
-_HUB_FILE = "open_clip_model.safetensors"  # where a repository of the hub names no other
+_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # of a repository's weights
 
 
 def open_clip_network(model: str) -> nn.Module:
@@ -27,14 +31,14 @@ def open_clip_network(model: str) -> nn.Module:
 
     Args:
         model: name there, with or without the name of its weights: "ViT-B-32" or
-            "ViT-B-32.laion2b_s34b_b79k".
+            "ViT-B-32.laion2b_s34b_b79k"; or a repository of the hub, as of `hub_model`.
 
     Raises:
         ValueError: open_clip knows no such model or weights, or its text tower is one of the hub's.
     """
-    architecture, published = _published(model)
-    config = open_clip.get_model_config(architecture)
-    if published.get("quick_gelu"):  # of OpenAI's weights; the name of the model does not tell
+    known = _known(model)
+    config = copy.deepcopy(dict(known.config))
+    if known.published.get("quick_gelu"):  # of OpenAI's weights; the model's name does not tell
         config["quick_gelu"] = True
     # By hand, for open_clip's own factory warns of random weights, though others come later.
     if not config.pop("custom_text", False):
@@ -48,11 +52,11 @@ def open_clip_preprocessing(model: str) -> PatchPreprocessing:
     Raises:
         ValueError: as `open_clip_network`, or the images are not square.
     """
-    architecture, published = _published(model)
-    side = open_clip.get_model_config(architecture)["vision_cfg"]["image_size"]
+    known = _known(model)
+    side = known.config["vision_cfg"]["image_size"]
     if not isinstance(side, int):
         raise ValueError(f"{model}: expected square images, got {side}")
-    how = merge_preprocess_dict(PreprocessCfg(), published)
+    how = merge_preprocess_dict(PreprocessCfg(), known.published)
     return PatchPreprocessing(
         resize_px=side,
         crop_px=side,
@@ -69,18 +73,17 @@ def open_clip_weights(name: str) -> Weights:
         ValueError: as `open_clip_preprocessing`.
     """
     model = name.removeprefix(PREFIX)
-    architecture, published = _published(model)
-    repository, _, file = published.get("hf_hub", "").rpartition("/")
+    known = _known(model)
     return Weights(
         name=name,
         network="open_clip",
-        dim=open_clip.get_model_config(architecture)["embed_dim"],
+        dim=known.config["embed_dim"],
         preprocessing=open_clip_preprocessing(model).summary,
-        source=f"Hugging Face {repository}" if repository else "not stated",
+        source=f"Hugging Face {known.hub.repository}" if known.hub else "not stated",
         licence="not stated by open_clip; see where the weights are published",
         is_commercial=False,
         config={"model": model},
-        hub=HubFile(repository, file or _HUB_FILE) if repository else None,
+        hub=known.hub,
     )
 
 
@@ -106,10 +109,7 @@ class OpenClipEncoder(PatchEncoder):
         Raises:
             ValueError: the model's tokenizer is one of the hub's, and not to be had here.
         """
-        try:
-            tokenizer = open_clip.get_tokenizer(self._model.partition(".")[0])
-        except (ImportError, OSError) as error:
-            raise ValueError(f"no tokenizer of {self._model} is to be had: {error}") from error
+        tokenizer = _tokenizer(self._model)
         with torch.inference_mode():
             return self._text_network.encode_text(tokenizer(list(texts)), normalize=True).numpy()
 
@@ -133,16 +133,53 @@ class ImageTower(nn.Module):
         return F.normalize(self.model.encode_image(images).float(), dim=-1)
 
 
-def _published(model: str) -> tuple[str, dict[str, Any]]:
-    """Name of the architecture, and what open_clip knows of the weights named."""
+@dataclass(frozen=True)
+class _Known:
+    """What open_clip, or a repository of the hub, says of a model and of weights of it."""
+
+    config: Mapping[str, Any]
+    published: Mapping[str, Any]  # such as mean and deviation
+    hub: HubFile | None
+
+
+def _known(model: str) -> _Known:
+    known = _known_by_hub(model) if model.startswith(HUB) else _known_by_name(model)
+    if "hf_model_name" in known.config["text_cfg"]:
+        raise ValueError(f"{model}: a text tower of the hub is not supported")
+    return known
+
+
+def _known_by_name(model: str) -> _Known:
     architecture, _, tag = model.partition(".")
-    config = open_clip.get_model_config(architecture)
-    if config is None:
+    if architecture not in open_clip.list_models():  # else open_clip might ask the hub
         raise ValueError(f"open_clip knows no model {architecture!r}")
-    if "hf_model_name" in config["text_cfg"]:
-        raise ValueError(f"{architecture}: a text tower of the hub is not supported")
     published = open_clip.get_pretrained_cfg(architecture, tag) if tag else {}
     if tag and not published:
         known = ", ".join(open_clip.list_pretrained_tags_by_model(architecture))
         raise ValueError(f"open_clip knows no weights {tag!r} of {architecture}, but {known}")
-    return architecture, published
+    repository, _, file = published.get("hf_hub", "").rpartition("/")
+    hub = first_cached(repository, [file] if file else _FILES) if repository else None
+    return _Known(open_clip.get_model_config(architecture), published, hub)
+
+
+def _known_by_hub(model: str) -> _Known:
+    found = _of_hub(model)
+    config = found.config.get("model_cfg", {})
+    missing = {"embed_dim", "vision_cfg", "text_cfg"} - config.keys()
+    if missing:
+        raise ValueError(f"{model}: expected a model of open_clip, got none of {sorted(missing)}")
+    return _Known(config, found.config.get("preprocess_cfg", {}), found.weights)
+
+
+def _tokenizer(model: str) -> Callable[[list[str]], Tensor]:
+    name = model.partition(".")[0]
+    if model.startswith(HUB):
+        name = f"local-dir:{_of_hub(model).folder}"
+    try:
+        return open_clip.get_tokenizer(name)
+    except (ImportError, OSError) as error:
+        raise ValueError(f"no tokenizer of {model} is to be had: {error}") from error
+
+
+def _of_hub(model: str) -> HubModel:
+    return hub_model(model, "open_clip_config.json", _FILES)

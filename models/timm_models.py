@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import timm
 import torch
@@ -11,12 +14,14 @@ from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import nn
 
 from tumorbase.models.encoders import Runtime
+from tumorbase.models.hub_model import HUB, hub_model
 from tumorbase.models.once import once
 from tumorbase.models.patch_encoders import PatchEncoder
 from tumorbase.models.patch_tower import PatchPreprocessing
 from tumorbase.models.published import HubFile, Weights
 
 PREFIX = "timm-"
+_FILES = ("model.safetensors", "pytorch_model.bin")  # of weights in a repository
 
 
 def timm_encoder(name: str, runtime: Runtime) -> PatchEncoder:
@@ -34,13 +39,16 @@ def timm_network(model: str) -> nn.Module:
 
     Args:
         model: name there, with or without the name of its weights: "vit_small_patch16_224" or
-            "vit_small_patch16_224.dino".
+            "vit_small_patch16_224.dino"; or a repository of the hub, as of `hub_model`.
 
     Raises:
-        ValueError: timm knows no such model.
+        ValueError: timm knows no such model, or the repository describes none that it can make.
     """
-    _published(model)
-    return timm.create_model(model, pretrained=False, num_classes=0)
+    known = _known(model)
+    try:
+        return timm.create_model(known.name, pretrained=False, num_classes=0, **known.arguments)
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"{model}: timm cannot make it: {error}") from error
 
 
 def timm_preprocessing(model: str) -> PatchPreprocessing:
@@ -49,7 +57,7 @@ def timm_preprocessing(model: str) -> PatchPreprocessing:
     Raises:
         ValueError: timm knows no such model, or its input is not a square of RGB.
     """
-    data = resolve_data_config(pretrained_cfg=_published(model).to_dict())
+    data = resolve_data_config(pretrained_cfg=_known(model).published.to_dict())
     channels, height, width = data["input_size"]
     if channels != 3 or height != width:
         raise ValueError(f"{model}: expected square RGB input, got {data['input_size']}")
@@ -69,19 +77,19 @@ def timm_weights(name: str) -> Weights:
         ValueError: as `timm_preprocessing`, or the model gives no single vector of an image.
     """
     model = name.removeprefix(PREFIX)
-    published = _published(model)
-    classifiers = published.classifier or ()
+    known = _known(model)
+    classifiers = known.published.classifier or ()
     heads = (classifiers,) if isinstance(classifiers, str) else classifiers
     return Weights(
         name=name,
         network="timm",
-        dim=once(("timm dim", model), lambda: _embedding_dim(model)),
+        dim=once(("timm dim", model, repr(known)), lambda: _embedding_dim(model)),
         preprocessing=timm_preprocessing(model).summary,
-        source=f"Hugging Face {published.hf_hub_id}" if published.hf_hub_id else "not stated",
-        licence=f"{published.license or 'not stated'}; see that of the training data too",
+        source=f"Hugging Face {known.hub.repository}" if known.hub else "not stated",
+        licence=f"{known.published.license or 'not stated'}; see that of the training data too",
         is_commercial=False,
         config={"model": model},
-        hub=HubFile(published.hf_hub_id, "model.safetensors") if published.hf_hub_id else None,
+        hub=known.hub,
         left_over=tuple(f"{head.partition('.')[0]}." for head in heads),
     )
 
@@ -98,8 +106,19 @@ def _embedding_dim(model: str) -> int:
     return output.shape[1]
 
 
-def _published(model: str) -> PretrainedCfg:
-    """Timm's own description of the weights."""
+@dataclass(frozen=True)
+class _Known:
+    """A model as timm or its repository describes it, and what `timm.create_model` is told."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    published: PretrainedCfg
+    hub: HubFile | None
+
+
+def _known(model: str) -> _Known:
+    if model.startswith(HUB):
+        return _known_by_hub(model)
     architecture, _, tag = model.partition(".")
     if not timm.is_model(architecture):
         raise ValueError(f"timm knows no model {architecture!r}")
@@ -108,4 +127,18 @@ def _published(model: str) -> PretrainedCfg:
     except RuntimeError as error:
         raise ValueError(f"timm knows no weights {tag!r} of {architecture}") from error
     assert published is not None  # timm describes all of its models
-    return published
+    repository = published.hf_hub_id
+    return _Known(model, {}, published, HubFile(repository, _FILES[0]) if repository else None)
+
+
+def _known_by_hub(model: str) -> _Known:
+    found = hub_model(model, "config.json", _FILES)
+    architecture = found.config.get("architecture")
+    if not isinstance(architecture, str) or not timm.is_model(architecture):
+        raise ValueError(f"{model}: expected an architecture of timm, got {architecture!r}")
+    told = found.config.get("pretrained_cfg", found.config)  # in older files all is at one level
+    names = {field.name for field in fields(PretrainedCfg)}
+    published = PretrainedCfg(**{name: told[name] for name in names & told.keys()})
+    arguments = {**found.config.get("model_args", {}), "pretrained_cfg": published}
+    arguments.pop("num_classes", None)
+    return _Known(architecture, arguments, published, found.weights)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,18 +51,18 @@ def find_weights(weights: Weights, folder: Path | None) -> FoundWeights:
     from the hub where a revision is pinned.
 
     In a folder it may bear the name under which it was published, and must then have the published
-    hash, or be called after `weights.name` (NAME.safetensors, NAME.pth ...): a user's own.
+    hash, or be called as `file_stem` says (NAME.safetensors, NAME.pth ...): a user's own.
 
     Raises:
         UnusableWeights: it is in none of these places, or has another hash; the message says what
             was expected, and where.
     """
     folders = weights_folders(folder)
-    for path in (path for place in folders for path in _candidates(weights, place)):
-        if path.is_file():
-            return _found(weights, path)
-    if weights.hub and (from_hub := _from_hub(weights.hub)):
-        return _found(weights, from_hub)
+    for candidate in (path for place in folders for path in _candidates(weights, place)):
+        if candidate.is_file():
+            return _found(weights, candidate)
+    if weights.hub and (path := from_hub(weights.hub)):
+        return _found(weights, path)
     raise UnusableWeights(_missing(weights, folders), is_missing=True)
 
 
@@ -74,7 +75,12 @@ def _candidates(weights: Weights, folder: Path) -> Iterator[Path]:
     if weights.file:
         yield folder / weights.file
     for suffix in SUFFIXES:
-        yield folder / f"{weights.name}{suffix}"
+        yield folder / f"{file_stem(weights)}{suffix}"
+
+
+def file_stem(weights: Weights) -> str:
+    """What a file of one's own is called: as the weights, where these have a name for files."""
+    return re.sub(r"[^\w.-]", "_", weights.name)
 
 
 def _found(weights: Weights, path: Path) -> FoundWeights:
@@ -89,7 +95,7 @@ def _found(weights: Weights, path: Path) -> FoundWeights:
         raise UnusableWeights(
             f"{path}: expected the published file of {weights.name}, SHA-256 {weights.sha256}, got "
             f"{sha256} ({path.stat().st_size} bytes); a file of your own must be called "
-            f"{weights.name}{path.suffix}"
+            f"{file_stem(weights)}{path.suffix}"
         )
     return FoundWeights(path, sha256, is_published)
 
@@ -115,16 +121,27 @@ def file_sha256(path: Path) -> str:
     return once(("sha256", *state), read)
 
 
-def _from_hub(hub: HubFile) -> Path | None:
-    """The file in the hub's cache, else fetched if a revision is pinned; None if it is not had."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+def first_cached(repository: str, files: Sequence[str], revision: str = "") -> HubFile:
+    """The first of a repository's files that is in the hub's cache, else the first of them."""
+    named = [HubFile(repository, file, revision) for file in files]
+    return next(filter(_cached, named), named[0])
+
+
+def _cached(hub: HubFile) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
 
     cached = try_to_load_from_cache(hub.repository, hub.path, revision=hub.revision or None)
-    if isinstance(cached, str):
-        return Path(cached)
-    if not hub.revision:
-        return None
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def from_hub(hub: HubFile) -> Path | None:
+    """The file in the hub's cache, else fetched if a revision is pinned; None if it is not had."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    cached = _cached(hub)
+    if cached or not hub.revision:
+        return cached
     try:
         return Path(hf_hub_download(hub.repository, hub.path, revision=hub.revision))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
@@ -132,14 +149,16 @@ def _from_hub(hub: HubFile) -> Path | None:
 
 
 def _missing(weights: Weights, folders: Sequence[Path]) -> str:
-    name = weights.file or f"{weights.name}{SUFFIXES[0]}"
+    name = weights.file or f"{file_stem(weights)}{SUFFIXES[0]}"
     places = " or ".join(map(str, folders)) or f"a folder named by --weights or ${FOLDER_VARIABLE}"
     parts = [f"weights of {weights.name} not found: put {name} into {places}"]
     if weights.sha256:
         parts.append(f"expected SHA-256 {weights.sha256}")
     parts.append(f"published: {weights.source}")
     if weights.hub:
-        parts.append(f"or fetch it: hf download {weights.hub.repository} {weights.hub.path}")
+        revision = f" --revision {weights.hub.revision}" if weights.hub.revision else ""
+        file = f"{weights.hub.repository} {weights.hub.path}{revision}"
+        parts.append(f"or fetch it: hf download {file}")
     note = "" if weights.is_commercial else " (not for commercial use)"
     parts.append(f"licence: {weights.licence}{note}")
     return "; ".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from hub import cached_repository
 from patches import real_patches
 from PIL import Image
 from tiny_clip import MODEL, add_tiny_clip, save_tiny_clip
@@ -86,10 +88,43 @@ def test_weights_are_described_by_their_place_on_the_hub() -> None:
     assert (weights.dim, weights.is_commercial) == (512, False)
 
 
+@torch.inference_mode()
+def test_a_repository_of_the_hub_is_an_encoder_of_patches_and_texts(
+    theirs: Any, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = cached_repository("owner/clip", tmp_path, monkeypatch)
+    told = {
+        "model_cfg": json.loads((weights / f"{MODEL}.json").read_text()),
+        "preprocess_cfg": {"mean": [0.5, 0.4, 0.3], "std": [0.5, 0.5, 0.5]},
+    }
+    (files / "open_clip_config.json").write_text(json.dumps(told))
+    torch.save(theirs.state_dict(), files / "open_clip_pytorch_model.bin")
+    made = OpenClipEncoder("open-clip-hf-hub:owner/clip", Runtime())
+    expected = theirs.encode_text(open_clip.get_tokenizer(MODEL)(TEXTS), normalize=True).numpy()
+    np.testing.assert_allclose(made.encode_text(TEXTS), expected, rtol=1e-5, atol=1e-6)
+    assert made.encode([np.zeros((64, 64, 3), np.uint8)]).shape == (1, 32)
+    assert json.loads(made.spec.preprocessing)["mean"] == [0.5, 0.4, 0.3]
+    (files / "open_clip_config.json").write_text('{"model_type": "clip"}')
+    with pytest.raises(ValueError, match=r"got none of \['embed_dim', 'text_cfg', 'vision_cfg'\]"):
+        describe("open-clip-hf-hub:owner/clip")
+
+
+def test_a_tokenizer_that_is_not_to_be_had_is_told(
+    encoder: OpenClipEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: str) -> None:
+        raise ImportError("No module named 'transformers'")
+
+    monkeypatch.setattr(open_clip, "get_tokenizer", fail)
+    with pytest.raises(ValueError, match=f"no tokenizer of {MODEL} is to be had: No module"):
+        encoder.encode_text(TEXTS)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("open-clip-ViT-Z-1", "open_clip knows no model 'ViT-Z-1'"),
+        ("open-clip-local-dir:/etc", "open_clip knows no model 'local-dir:/etc'"),
         ("open-clip-RN50.magic", "knows no weights 'magic' of RN50, but openai, "),
         ("open-clip-roberta-ViT-B-32", "a text tower of the hub is not supported"),
     ],

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hub import REVISION, cached_repository
 from huggingface_hub import constants
 
 from tumorbase.models.published import PUBLISHED, HubFile, Weights
-from tumorbase.models.weights import FOLDER_VARIABLE, UnusableWeights, find_weights
+from tumorbase.models.weights import FOLDER_VARIABLE, UnusableWeights, find_weights, first_cached
 
 CONTENT = b"weights"
 WEIGHTS = Weights(
@@ -122,16 +123,24 @@ def test_missing_weights_with_no_folder_say_how_to_name_one() -> None:
 
 
 def test_the_hubs_cache_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    snapshot = tmp_path / "models--owner--net" / "snapshots" / "abc"
-    snapshot.mkdir(parents=True)
+    snapshot = cached_repository("owner/net", tmp_path, monkeypatch)
     (snapshot / "net.bin").write_bytes(CONTENT)
-    (tmp_path / "models--owner--net" / "refs").mkdir()
-    (tmp_path / "models--owner--net" / "refs" / "main").write_text("abc")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     on_hub = replace(WEIGHTS, file="", hub=HubFile("owner/net", "net.bin"))
     assert find_weights(on_hub, None).path == snapshot / "net.bin"
-    pinned = replace(on_hub, hub=HubFile("owner/net", "net.bin", "abc"))
+    pinned = replace(on_hub, hub=HubFile("owner/net", "net.bin", REVISION))
     assert find_weights(pinned, None).is_published
+
+
+def test_the_better_of_a_repositorys_files_counts_that_is_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = cached_repository("owner/net", tmp_path, monkeypatch)
+    files = ("net.safetensors", "net.bin")
+    assert first_cached("owner/net", files).path == "net.safetensors"
+    put(snapshot, "net.bin")
+    assert first_cached("owner/net", files, REVISION) == HubFile("owner/net", "net.bin", REVISION)
+    put(snapshot, "net.safetensors")
+    assert first_cached("owner/net", files).path == "net.safetensors"
 
 
 def test_a_hub_that_cannot_be_reached_is_weights_not_found(
