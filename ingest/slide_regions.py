@@ -42,6 +42,9 @@ def stage_regions(
 
     The time spent is added to `seconds["encode"]`; regions are read ahead beside.
     """
+    encoders = encoders_of(context, "region")
+    if not encoders:
+        return []
     grid = patch_grid(slide, PatchGeometry(MPP, PATCH_PX))
     chosen = chosen_patches(grid, tissue_fractions(grid, tissue.mask, tissue.step_px))
 
@@ -60,7 +63,7 @@ def stage_regions(
             yield vector_batch(encoder.spec, columns, vector)
 
     staged = []
-    for encoder in encoders_of(context, "region"):
+    for encoder in encoders:
         moments = RunningMoments(encoder.spec.dim)
         staged.append(stage(context, encoder.spec, batches(encoder, moments)))
         staged += stage_pooled(context, encoder.spec, moments, ids)

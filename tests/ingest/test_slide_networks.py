@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from golden import save_weights
+from tumorbase.ingest import slide_regions
 from tumorbase.ingest.image_query import ImageQuestion, encode_image
 from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.ingest.pipeline import IngestOptions, ingest
@@ -152,6 +153,15 @@ def test_a_slide_without_tissue_has_its_row_and_no_vector(weights: Path, tmp_pat
     assert rows.tables["slide"].num_rows == 1
     found = [(v.spec.name, v.rows) for v in rows.vectors]
     assert found == [("timm-resnet10t", 0), ("hipt-4k", 0)]
+
+
+def test_regions_are_not_looked_for_where_no_encoder_takes_them(
+    tissue: Image.Image, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slide_regions, "tissue_fractions", None)
+    tile = saved(tissue.crop((0, 0, 256, 256)), tmp_path / "tile.png")
+    rows = rows_of(tile, weights, tmp_path, "timm-resnet10t")
+    assert [v.spec.level for v in rows.vectors] == ["patch", "slide"]
 
 
 def test_a_tile_smaller_than_a_patch_is_one_patch_and_one_region(
