@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from tumorbase.models.encoders import Runtime, build_encoder
 from tumorbase.models.lesion_crop import LesionCrop, LesionInVolume, LesionMeasure, input_kind
 from tumorbase.models.networks import build
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PIXEL_MM = {"lesion-graph": 0.8, "lesanet": 1.0}
 DIM = {"lesion-graph": 1408, "lesanet": 256}
 
@@ -29,15 +30,6 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
     for name in ("lesion-graph", "lesanet", "ssbr"):
         save_weights(name, folder)
     return Runtime(weights=folder)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """A few patches are encoded as fast on one thread, and others work beside this test."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,8 @@ from tumorbase.models.lesanet_losses import (
 )
 from tumorbase.models.networks import build
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RUNS = ["lesanet_a", "lesanet_b"]
 
 
@@ -45,15 +47,6 @@ def golden(shared: Path) -> Mapping[str, np.ndarray]:
 def filled() -> LesaNet:
     """Filled as the reference was."""
     return fill(build("lesanet"))  # type: ignore[return-value]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small patches are read as fast on one thread, and others work beside this test."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("run", RUNS)

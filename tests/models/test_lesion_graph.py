@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -23,20 +21,13 @@ from tumorbase.models.triplet_sequences import (
     sequence_loss,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def filled() -> LesionGraph:
     """With the deterministic fill."""
     return fill(build("lesion_graph"))  # type: ignore[return-value]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small patches are read as fast on one thread, and others work beside this test."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_keys_are_those_of_torchvision_without_the_classifier() -> None:

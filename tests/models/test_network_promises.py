@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch import Tensor
 from tumorbase.models.networks import build
 from tumorbase.models.radnet_vit import SliceViTConfig
 from tumorbase.models.smurf import SmurfConfig
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 TINY_VIT = SliceViTConfig(image_px=32, patch_px=16, width=32, layers=1, heads=2, feed_forward=32)
 
@@ -89,16 +91,6 @@ WHOLE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _alike_and_alone() -> Iterator[None]:
-    """The same numbers each time, on one thread, for others work beside this test."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
-
-
 def tensors(output: Any) -> list[Tensor]:
     """All tensors of what a network gives."""
     if isinstance(output, Tensor):
@@ -108,6 +100,11 @@ def tensors(output: Any) -> list[Tensor]:
     elif is_dataclass(output):
         output = tuple(getattr(output, field.name) for field in fields(output))
     return [one for part in output or () for one in tensors(part)]
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_each_time() -> None:
+    torch.manual_seed(0)
 
 
 @pytest.mark.parametrize("case", ITEMS.values(), ids=ITEMS)

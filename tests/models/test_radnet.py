@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,8 @@ from tumorbase.models.networks import build
 from tumorbase.models.radnet import RadNet
 from tumorbase.models.radnet_losses import early_fusion_loss, multi_label_loss
 from tumorbase.models.radnet_vit import SliceViTConfig
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 TINY_VIT = SliceViTConfig(image_px=32, patch_px=16, width=32, layers=1, heads=2, feed_forward=32)
 
@@ -45,15 +47,6 @@ def golden(shared: Path) -> Mapping[str, np.ndarray]:
 def early() -> RadNet:
     """Early fusion of 5,569 classes, filled as the reference was."""
     return fill(build("radnet"))  # type: ignore[return-value]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small images are encoded as fast on one thread, and others work beside this test."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("run", ["early_a", "early_b"])

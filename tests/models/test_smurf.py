@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,8 @@ from tumorbase.models.smurf_extractors import (
 )
 from tumorbase.models.smurf_fusion import RegionAttention, outer_product
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RUNS = ["fused_attention_multitask", "attention_survival", "kronecker_grade", "concat_multitask"]
 
 
@@ -37,15 +39,6 @@ class Batch(NamedTuple):
 def golden(shared: Path) -> Mapping[str, np.ndarray]:
     """What the reference put out."""
     return np.load(shared / "reference" / "smurf" / "golden.npz")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small maps take as long on one thread, and others work beside this test."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("run", RUNS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -22,6 +22,8 @@ from tumorbase.models.networks import build
 from tumorbase.models.ssbr import Ssbr
 from tumorbase.models.ssbr_loss import distance_loss, order_loss, ssbr_loss
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def golden(shared: Path) -> Mapping[str, np.ndarray]:
@@ -33,15 +35,6 @@ def golden(shared: Path) -> Mapping[str, np.ndarray]:
 def filled() -> Ssbr:
     """Filled as the reference was."""
     return fill(build("ssbr"))  # type: ignore[return-value]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small slices are read as fast on one thread, and others work beside this test."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_scores_equal_the_reference(golden: Mapping[str, np.ndarray], filled: Ssbr) -> None:
