@@ -41,6 +41,8 @@ def test_the_whole_demo_case_is_diagnosed_as_the_page_shows(
     (demo / "DemoData").symlink_to(folder)
     for name in ("demoData.json", "disorder_label_dict.json"):
         (demo / name).symlink_to(folder / name)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "radnet.bin").write_bytes(b"PK")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(network_encoder, "load_published", lambda *_: fill(build("radnet")))
     shown = run_example("radnet.md", 1)
