@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tumorbase.models.published import HubFile
-from tumorbase.models.weights import UnusableWeights, first_cached, from_hub
+from tumorbase.models.weights import UnusableWeights, fetching, from_hub
 
 HUB = "hf-hub:"
 _NAME = re.compile(rf"{HUB}([\w.-]+/[\w.-]+)(?:@([\w.-]+))?")
@@ -42,12 +42,12 @@ def hub_model(model: str, config_file: str, weights_files: Sequence[str]) -> Hub
     if not name:
         raise ValueError(f"expected {HUB}OWNER/NAME or {HUB}OWNER/NAME@REVISION, got {model!r}")
     repository, revision = name[1], name[2] or ""
+    weights = HubFile(repository, weights_files[0], revision, tuple(weights_files[1:]))
     path = from_hub(HubFile(repository, config_file, revision))
     if path is None:
-        at = f" --revision {revision}" if revision else ""
         raise UnusableWeights(
             f"{config_file} of {model} is not in the hub's cache; fetch it with the weights: "
-            f"hf download {repository}{at}",
+            f"{fetching(weights)}",
             is_missing=True,
         )
     try:
@@ -56,4 +56,4 @@ def hub_model(model: str, config_file: str, weights_files: Sequence[str]) -> Hub
         raise UnusableWeights(f"{path}: expected JSON: {error}") from error
     if not isinstance(config, dict):
         raise UnusableWeights(f"{path}: expected a JSON object, got {config!r}")
-    return HubModel(config, path.parent, first_cached(repository, weights_files, revision))
+    return HubModel(config, path.parent, weights)

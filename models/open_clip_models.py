@@ -20,7 +20,6 @@ from tumorbase.models.hub_model import HUB, HubModel, hub_model
 from tumorbase.models.patch_encoders import PatchEncoder
 from tumorbase.models.patch_tower import PatchPreprocessing
 from tumorbase.models.published import HubFile, Weights
-from tumorbase.models.weights import first_cached
 
 PREFIX = "open-clip-"
 _FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # of a repository's weights
@@ -158,7 +157,8 @@ def _known_by_name(model: str) -> _Known:
         known = ", ".join(open_clip.list_pretrained_tags_by_model(architecture))
         raise ValueError(f"open_clip knows no weights {tag!r} of {architecture}, but {known}")
     repository, _, file = published.get("hf_hub", "").rpartition("/")
-    hub = first_cached(repository, [file] if file else _FILES) if repository else None
+    path, *also = [file] if file else _FILES
+    hub = HubFile(repository, path, also=tuple(also)) if repository else None
     return _Known(open_clip.get_model_config(architecture), published, hub)
 
 

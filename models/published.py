@@ -10,11 +10,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a Hugging Face repository; fetched only where a `revision` is pinned."""
+    """A file of a Hugging Face repository; fetched only where a `revision` is pinned.
+
+    `also` are names that it has in repositories without the first.
+    """
 
     repository: str
     path: str
     revision: str = ""
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

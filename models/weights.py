@@ -121,31 +121,31 @@ def file_sha256(path: Path) -> str:
     return once(("sha256", *state), read)
 
 
-def first_cached(repository: str, files: Sequence[str], revision: str = "") -> HubFile:
-    """The first of a repository's files that is in the hub's cache, else the first of them."""
-    named = [HubFile(repository, file, revision) for file in files]
-    return next(filter(_cached, named), named[0])
-
-
-def _cached(hub: HubFile) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = try_to_load_from_cache(hub.repository, hub.path, revision=hub.revision or None)
-    return Path(cached) if isinstance(cached, str) else None
-
-
 def from_hub(hub: HubFile) -> Path | None:
     """The file in the hub's cache, else fetched if a revision is pinned; None if it is not had."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    cached = _cached(hub)
-    if cached or not hub.revision:
-        return cached
-    try:
-        return Path(hf_hub_download(hub.repository, hub.path, revision=hub.revision))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
-        return None  # the hub cannot be reached, or has it no more: the caller says what is missing
+    names = (hub.path, *hub.also)
+    for name in names:
+        cached = try_to_load_from_cache(hub.repository, name, revision=hub.revision or None)
+        if isinstance(cached, str):
+            return Path(cached)
+    for name in names if hub.revision else ():
+        try:
+            return Path(hf_hub_download(hub.repository, name, revision=hub.revision))
+        except EntryNotFoundError as error:
+            if isinstance(error, LocalEntryNotFoundError):  # the hub cannot be reached
+                return None
+        except OSError:  # it refuses: `hf download`, which the caller's message names, says why
+            return None
+    return None
+
+
+def fetching(hub: HubFile) -> str:
+    """The command that puts the file into the hub's cache."""
+    words = ["hf", "download", hub.repository, *([] if hub.also else [hub.path])]
+    return " ".join([*words, *(["--revision", hub.revision] if hub.revision else [])])
 
 
 def _missing(weights: Weights, folders: Sequence[Path]) -> str:
@@ -156,9 +156,7 @@ def _missing(weights: Weights, folders: Sequence[Path]) -> str:
         parts.append(f"expected SHA-256 {weights.sha256}")
     parts.append(f"published: {weights.source}")
     if weights.hub:
-        revision = f" --revision {weights.hub.revision}" if weights.hub.revision else ""
-        file = f"{weights.hub.repository} {weights.hub.path}{revision}"
-        parts.append(f"or fetch it: hf download {file}")
+        parts.append(f"or fetch it: {fetching(weights.hub)}")
     note = "" if weights.is_commercial else " (not for commercial use)"
     parts.append(f"licence: {weights.licence}{note}")
     return "; ".join(parts)

@@ -6,12 +6,14 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from hub import REVISION, cached_repository
 from huggingface_hub import constants
+from huggingface_hub.errors import EntryNotFoundError
 
 from tumorbase.models.published import PUBLISHED, HubFile, Weights
-from tumorbase.models.weights import FOLDER_VARIABLE, UnusableWeights, find_weights, first_cached
+from tumorbase.models.weights import FOLDER_VARIABLE, UnusableWeights, find_weights, from_hub
 
 CONTENT = b"weights"
 WEIGHTS = Weights(
@@ -135,12 +137,30 @@ def test_the_better_of_a_repositorys_files_counts_that_is_cached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = cached_repository("owner/net", tmp_path, monkeypatch)
-    files = ("net.safetensors", "net.bin")
-    assert first_cached("owner/net", files).path == "net.safetensors"
-    put(snapshot, "net.bin")
-    assert first_cached("owner/net", files, REVISION) == HubFile("owner/net", "net.bin", REVISION)
-    put(snapshot, "net.safetensors")
-    assert first_cached("owner/net", files).path == "net.safetensors"
+    either = HubFile("owner/net", "net.safetensors", also=("net.bin",))
+    assert from_hub(either) is None
+    for name in ("net.bin", "net.safetensors"):
+        put(snapshot, name)
+        assert from_hub(either) == from_hub(replace(either, revision=REVISION)) == snapshot / name
+
+
+def test_a_repository_with_a_revision_is_asked_for_each_name_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def download(repository: str, name: str, revision: str) -> str:
+        asked.append(f"{repository}@{revision}/{name}")
+        if name != "net.bin":
+            raise EntryNotFoundError("404")
+        return str(tmp_path / name)
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    either = HubFile("owner/net", "net.safetensors", "v1", also=("net.bin", "net.pt"))
+    assert from_hub(either) == tmp_path / "net.bin"
+    assert asked == ["owner/net@v1/net.safetensors", "owner/net@v1/net.bin"]
+    assert from_hub(replace(either, also=())) is None
 
 
 def test_a_hub_that_cannot_be_reached_is_weights_not_found(
