@@ -89,19 +89,29 @@ def hovernet_batches(
         prediction = _predict(search, shown)
         return _Predicted(shown.block, prediction, shown.read_seconds, perf_counter() - started)
 
+    def tell_apart(this: _Predicted) -> tuple[pa.RecordBatch, dict[str, float]]:
+        started = perf_counter()
+        batch = _batch(search, this.block, this.prediction, spans)
+        spent = {"read": this.read_seconds, "network": this.network_seconds}
+        return batch, spent | {"nuclei": perf_counter() - started}
+
     blocks = plan_blocks(search.scaled, tissue, encoder.mode)
     predicted = _completed(ahead(predict, ahead(read, blocks), encoder.threads))
     first = deque(islice(predicted, SPAN_BLOCKS))
     if not first:
         return
     spans = _spans(first)
-    while this := first.popleft() if first else next(predicted, None):
-        started = perf_counter()
-        batch = _batch(search, this.block, this.prediction, spans)
-        seconds["read"] += this.read_seconds
-        seconds["network"] += this.network_seconds
-        seconds["nuclei"] += perf_counter() - started
+    for batch, spent in ahead(tell_apart, _emptied(first, predicted)):
+        for part, passed in spent.items():
+            seconds[part] += passed
         yield batch
+
+
+def _emptied(first: deque[_Predicted], rest: Iterator[_Predicted]) -> Iterator[_Predicted]:
+    """The first ones and the rest, none of them held."""
+    while first:
+        yield first.popleft()
+    yield from rest
 
 
 def _completed(predicted: Iterator[_Predicted]) -> Iterator[_Predicted]:
