@@ -28,6 +28,7 @@ from tumorbase.models.encoders import (
     encoder_level,
     encoder_names,
     is_known,
+    is_network,
 )
 from tumorbase.models.patch_geometry import PatchGeometry
 from tumorbase.store.commit import FURTHER_ENCODINGS, CommitContent, StagedVectors
@@ -272,7 +273,9 @@ class _Run:
     def _wanted(self, item: Item) -> tuple[str, ...]:
         """The run's encoders that an item of this kind is given to."""
         levels = ENCODED_LEVELS.get(item.kind, ())
-        return tuple(n for n in self.context.encoders if encoder_level(n) in levels)
+        wanted = tuple(n for n in self.context.encoders if encoder_level(n) in levels)
+        # Contours have no pixels in which a network could look for nuclei.
+        return tuple(n for n in wanted if item.kind != "nuclei" or not is_network(n))
 
     def _missing(self, item: Item, content: str) -> tuple[str, ...] | None:
         """Encoders of the run that have not seen the item, which is in the store; None if it is not

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -337,6 +339,28 @@ def test_ingest_adds_the_nuclei_of_a_network_once(
     asked = encode_image(question, Runtime(weights=weights))
     assert asked.encoder_id == encoder.encoder_id
     assert np.abs(stored - asked.vector).max(axis=1).min() < 1e-5
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_network_looks_beside_nuclei_that_were_imported(
+    tile: Callable[[str], Path], weights: Path, tmp_path: Path
+) -> None:
+    slides = tmp_path / "cohort/pathology/slides"
+    slides.parent.mkdir(parents=True)
+    tile("RGB").parent.rename(slides)
+    (slides.parent / "nuclei").mkdir()
+    square = {"contour": [[10, 10], [20, 10], [20, 20], [10, 20]], "type": 1, "type_prob": 0.9}
+    content = json.dumps({"mag": 40, "nuc": {"1": square}})
+    (slides.parent / "nuclei/P1.json").write_text(content)
+    plain = IngestOptions(mpp=0.25, workers=1)
+    network = replace(plain, encoders=("hovernet-pannuke",), weights=str(weights), device="cpu")
+    with Store.create(tmp_path / "store") as store:
+        ingest(store, [tmp_path / "cohort"], plain)
+        summary = ingest(store, [tmp_path / "cohort"], network)
+        view = store.view()
+        rows = {e.name: view.vector_rows(e) for e in view.encoders("nucleus")}
+    assert (summary.quarantined, summary.committed, summary.unchanged) == ((), 1, 1)
+    assert rows == {"nucleus-shape": 1, "hovernet-pannuke": 2}
 
 
 def test_missing_weights_are_named(tile: Callable[[str], Path], tmp_path: Path) -> None:
