@@ -20,6 +20,7 @@ from tumorbase.models.encoders import (
 )
 from tumorbase.query.answers import Diagnosed, DiagnosisCandidate, Receipt
 from tumorbase.query.icd10cm import category_title
+from tumorbase.query.stored_weights import require_same_weights
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import InvalidRequest, MissingWeights, NotFound
 from tumorbase.store.vectors import vector_matrix
@@ -95,11 +96,7 @@ def _network(
     stored: StoredEncoder, name: str, weights: Path | None
 ) -> tuple[DiagnosticEncoder, tuple[str, ...]]:
     network = cast(DiagnosticEncoder, build_encoder(name, Runtime(weights=weights)))
-    if network.case_spec.encoder_id != stored.encoder_id:
-        raise ValueError(
-            f"the weights of {name} found here make it {network.case_spec.encoder_id}, and the "
-            f"vectors in the store are by {stored.encoder_id}"
-        )
+    require_same_weights(name, network.case_spec.encoder_id, stored.encoder_id)
     classes = network.probabilities(np.zeros((1, stored.dim), np.float32)).shape[1]
     return network, read_disorder_names(weights, classes)
 

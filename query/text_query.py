@@ -11,6 +11,7 @@ import numpy as np
 
 from tumorbase.models.encoders import Runtime, TextEncoder, build_encoder, find_entry
 from tumorbase.models.patch_geometry import PatchGeometry
+from tumorbase.query.stored_weights import require_same_weights
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import InvalidRequest, MissingWeights
 
@@ -54,9 +55,5 @@ def embed_text(encoder: StoredEncoder, text: str, weights: Path | None) -> np.nd
 def _text_encoder(encoder: StoredEncoder, weights: Path | None) -> TextEncoder:
     built = cast(TextEncoder, build_encoder(encoder.name, Runtime(weights=weights)))
     found = PatchGeometry.of(encoder.preprocessing).bind(built.spec).encoder_id
-    if found != encoder.encoder_id:
-        raise ValueError(
-            f"the weights of {encoder.name} found here make it {found}, and the "
-            f"vectors in the store are by {encoder.encoder_id}"
-        )
+    require_same_weights(encoder.name, found, encoder.encoder_id)
     return built

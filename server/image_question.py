@@ -10,10 +10,11 @@ from tumorbase.ingest.image_query import ImageQuestion, encode_image
 from tumorbase.models.encoders import POOLED_SUFFIX, encoder_names, is_known
 from tumorbase.query.answers import SimilarQuestion
 from tumorbase.query.similar import preference
+from tumorbase.query.stored_weights import require_same_weights
 from tumorbase.server.client import Client
 from tumorbase.server.local import LocalClient
 from tumorbase.server.overview import EncoderOverview
-from tumorbase.store.errors import InvalidRequest, MissingWeights, NotFound
+from tumorbase.store.errors import InvalidRequest, NotFound
 
 
 def by_image(
@@ -42,11 +43,7 @@ def by_image(
     own = stored.name.removesuffix(POOLED_SUFFIX)
     runtime = runtime_for([own], device, str(weights) if weights else None)
     encoded = encode_image(asked.as_stored(stored.name, stored.preprocessing), runtime)
-    if encoded.encoder_id != stored.encoder_id:
-        raise MissingWeights(
-            f"{stored.name} here is {encoded.encoder_id}, and the vectors in the store are by "
-            f"{stored.encoder_id}"
-        )
+    require_same_weights(stored.name, encoded.encoder_id, stored.encoder_id)
     return replace(question, vector=tuple(encoded.vector.tolist()), encoder=encoded.encoder_id)
 
 
