@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from tumorbase.models.encoders import encoder_level, is_network
 from tumorbase.store.commit import FURTHER_ENCODINGS
 
 # Kind of an item -> levels of the encoders that its reader asks for; tables of others have none.
@@ -25,6 +26,13 @@ ENCODED_LEVELS: dict[str, tuple[str, ...]] = {
     "tcga_table": ("profile",),
     "case": ("series",),
 }
+
+
+def is_given_to(encoder: str, kind: str) -> bool:
+    """Whether the reader of items of this kind gives them to the encoder of this name."""
+    if kind == "nuclei" and is_network(encoder):
+        return False  # contours have no pixels in which a network could look for nuclei
+    return encoder_level(encoder) in ENCODED_LEVELS.get(kind, ())
 
 
 @dataclass(frozen=True)

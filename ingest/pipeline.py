@@ -17,7 +17,7 @@ from tumorbase.ingest.chosen_encoders import encoder_ids, resolve_encoders, runt
 from tumorbase.ingest.claims import CLAIMED, Claims
 from tumorbase.ingest.device_process import networks_apart
 from tumorbase.ingest.drawn_scan import SCAN_KINDS
-from tumorbase.ingest.encodings import ENCODED_LEVELS, Encoded, encoded_items, further_key
+from tumorbase.ingest.encodings import Encoded, encoded_items, further_key, is_given_to
 from tumorbase.ingest.fingerprint import fingerprint_item, fingerprint_rows
 from tumorbase.ingest.item import Context, Item, ItemRows, Rejected, VectorRows
 from tumorbase.ingest.planning import plan
@@ -25,10 +25,8 @@ from tumorbase.ingest.pseudonyms import pseudonym
 from tumorbase.ingest.reading import Pending, read_pending
 from tumorbase.models.encoders import (
     POOLED_SUFFIX,
-    encoder_level,
     encoder_names,
     is_known,
-    is_network,
 )
 from tumorbase.models.patch_geometry import PatchGeometry
 from tumorbase.store.commit import FURTHER_ENCODINGS, CommitContent, StagedVectors
@@ -272,10 +270,7 @@ class _Run:
 
     def _wanted(self, item: Item) -> tuple[str, ...]:
         """The run's encoders that an item of this kind is given to."""
-        levels = ENCODED_LEVELS.get(item.kind, ())
-        wanted = tuple(n for n in self.context.encoders if encoder_level(n) in levels)
-        # Contours have no pixels in which a network could look for nuclei.
-        return tuple(n for n in wanted if item.kind != "nuclei" or not is_network(n))
+        return tuple(name for name in self.context.encoders if is_given_to(name, item.kind))
 
     def _missing(self, item: Item, content: str) -> tuple[str, ...] | None:
         """Encoders of the run that have not seen the item, which is in the store; None if it is not
