@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -21,7 +19,7 @@ from pathlib import Path
 from time import perf_counter, sleep
 
 import torch
-from slide import SLIDE, write_pyramid
+from slide import default_slide, pyramid
 from torch import Tensor, nn
 
 from tumorbase.ingest.device_process import DeviceProcess
@@ -84,19 +82,13 @@ ENCODERS["device"] = EncoderEntry("patch", f"{__name__}:device_encoder", weights
 def main() -> None:
     """Print one JSON document for each rate."""
     parser = argparse.ArgumentParser(description=__doc__)
-    beside = Path(__file__).resolve().parents[2] / "shared"
-    default = Path(os.environ.get("TUMORBASE_SHARED", beside))
-    parser.add_argument("--slide", type=Path, default=default / SLIDE)
+    parser.add_argument("--slide", type=Path, default=default_slide())
     parser.add_argument("--sides", type=int, default=3, help="copies of the slide a side")
     parser.add_argument("--slides", type=int, default=4)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rates", type=float, nargs="+", default=[50.0, 100.0, 200.0])
     options = parser.parse_args()
-    spawn = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "pyramid.tiff")
-        with spawn.Pool(1) as pool:
-            pool.apply(write_pyramid, (options.slide, path, options.sides))
+    with pyramid(options.slide, options.sides) as path:
         for rate in options.rates:
             measured = measure(path, rate, options.slides, options.workers)
             print(json.dumps(asdict(measured)), flush=True)

@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -22,7 +20,7 @@ from statistics import median
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
-from slide import SLIDE, write_pyramid
+from slide import default_slide, pyramid
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,18 +58,13 @@ class Timed:
 def main() -> None:
     """Print one JSON document a network."""
     parser = argparse.ArgumentParser(description=__doc__)
-    beside = Path(__file__).resolve().parents[2] / "shared"
-    default = Path(os.environ.get("TUMORBASE_SHARED", beside))
-    parser.add_argument("--slide", type=Path, default=default / SLIDE)
+    parser.add_argument("--slide", type=Path, default=default_slide())
     parser.add_argument("--sides", type=int, default=2, help="copies of the slide a side")
     parser.add_argument("--encoders", nargs="+", default=ENCODERS)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     options = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "pyramid.tiff")
-        with spawn.Pool(1) as pool:
-            pool.apply(write_pyramid, (options.slide, path, options.sides))
+    with pyramid(options.slide, options.sides) as path:
         for encoder in options.encoders:
             with spawn.Pool(1) as pool:
                 measured = pool.apply(measure, (path, encoder, options.device))

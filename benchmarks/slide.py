@@ -12,7 +12,8 @@ import multiprocessing
 import os
 import struct
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -58,20 +59,33 @@ class Measured:
 def main() -> None:
     """Print one JSON document."""
     parser = argparse.ArgumentParser(description=__doc__)
-    beside = Path(__file__).resolve().parents[2] / "shared"
-    default = Path(os.environ.get("TUMORBASE_SHARED", beside))
-    parser.add_argument("--slide", type=Path, default=default / SLIDE)
+    parser.add_argument("--slide", type=Path, default=default_slide())
     parser.add_argument("--sides", type=int, nargs="+", default=[1, 4])
     options = parser.parse_args()
-    # Each in a fresh process: peak memory is of a process and never falls.
+    # In a fresh process: peak memory is of a process and never falls.
+    spawn = multiprocessing.get_context("spawn")
+    for sides in options.sides:
+        with pyramid(options.slide, sides) as path, spawn.Pool(1) as pool:
+            print(json.dumps(asdict(pool.apply(measure, (path, sides)))), flush=True)
+
+
+def default_slide() -> Path:
+    """The real slide that is copied, in $TUMORBASE_SHARED or beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    return Path(os.environ.get("TUMORBASE_SHARED", beside)) / SLIDE
+
+
+@contextmanager
+def pyramid(slide: Path, sides: int) -> Iterator[Path]:
+    """A pyramid of `sides` x `sides` copies, in a folder that goes afterwards; written in a process
+    of its own, whose memory is not that of what is measured.
+    """
     spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
-        for sides in options.sides:
-            path = Path(folder, f"pyramid_{sides}.tiff")
-            with spawn.Pool(1) as pool:
-                pool.apply(write_pyramid, (options.slide, path, sides))
-            with spawn.Pool(1) as pool:
-                print(json.dumps(asdict(pool.apply(measure, (path, sides)))), flush=True)
+        path = Path(folder, "pyramid.tiff")
+        with spawn.Pool(1) as pool:
+            pool.apply(write_pyramid, (slide, path, sides))
+        yield path
 
 
 def write_pyramid(source: Path, path: Path, sides: int) -> None:

@@ -27,7 +27,7 @@ from tumorbase.models.genomic_profile import GenomicProfile
 from tumorbase.models.weights import UnusableWeights
 from tumorbase.store.errors import BadInput
 
-_GENE_SUFFIXES = tuple(f"_{kind}" for kind in KINDS)
+GENE_SUFFIXES = tuple(f"_{kind}" for kind in KINDS)
 _EXPECTED = "expected GENE_rnaseq, GENE_cnv or GENE_mut"
 _NAMED = 12  # columns that a message names
 
@@ -46,7 +46,7 @@ def read_genomics_table(item: Item, context: Context) -> ItemRows:
     checks = RowChecks(table)
     patients = checks.patients("patient_id", context.known_patients)
     checks.refuse_duplicates([patients], "patient")
-    named = [name for name in table.names if name.endswith(_GENE_SUFFIXES)]
+    named = [name for name in table.names if name.endswith(GENE_SUFFIXES)]
     others = [n for n in table.names if n not in ("patient_id", *TIME_COLUMNS, *named)]
     panel, left_out = gene_columns(table, named)
     if others:

@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 from tumorbase.ingest.clinical import covariate_facts
 from tumorbase.ingest.csv_table import CsvTable, parse_csv_table, read_csv_table
 from tumorbase.ingest.genomics import (
+    GENE_SUFFIXES,
     gene_columns,
     measured_columns,
     profile_rows,
@@ -52,7 +53,6 @@ ENDPOINTS = {
 _COVARIATES = ("age", "is_female", "site", "oncotree_code", "stage", "grade", "subtype")
 _LUNG1_LEFT_OUT = ("", "PatientID", "Survival.time", "deadstatus.event", "image_path", "survival")
 _NOT_OF_CASES = ("", "slide_id", "train")  # and pandas' row numbers
-_GENE_SUFFIXES = ("_rnaseq", "_cnv", "_mut")
 # What zipfile raises: RuntimeError of a password, NotImplementedError (one of it) of a method.
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError)
 _MAX_TABLE_BYTES = 1 << 30  # of an archive's member, so that a small file cannot fill the memory
@@ -159,7 +159,7 @@ def _read_cases(table: CsvTable, item: Item, context: Context) -> ItemRows:
     names = set(table.names)
     endpoints = {name: pair for name, pair in ENDPOINTS.items() if set(pair) <= names}
     outcomes = {name: _censored(checks, *pair) for name, pair in endpoints.items()}
-    genes = [name for name in table.names if name.endswith(_GENE_SUFFIXES)]
+    genes = [name for name in table.names if name.endswith(GENE_SUFFIXES)]
     measured = measured_columns(checks, genes)
     rows = _patients_with_facts(
         checks, cases, [name for name in _COVARIATES if name in names], outcomes
