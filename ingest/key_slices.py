@@ -39,7 +39,9 @@ _NAME = re.compile(r"\d{6}_\d{2}_\d{2}_\d{3}")
 
 @dataclass(frozen=True)
 class TrueBox:
-    """A lesion of a .tru file: region and box in pixels, the last ones exclusive."""
+    """A lesion of a .tru file: region and box in pixels, which are counted from 0 at the middle of
+    the first one.
+    """
 
     region: str
     y_min_px: float
@@ -140,7 +142,7 @@ def crop_lesion(image_hu: np.ndarray, box: TrueBox) -> LesionCrop:
         image_hu: float32 (y, x).
         box: in pixels of the image.
     """
-    centre = np.array([box.y_min_px + box.y_max_px, box.x_min_px + box.x_max_px]) / 2 - 0.5
+    centre = np.array([box.y_min_px + box.y_max_px, box.x_min_px + box.x_max_px]) / 2
     sides = np.array([box.y_max_px - box.y_min_px, box.x_max_px - box.x_min_px])
     half_axes = np.maximum(sides / 2 - BOX_PADDING_PX, MIN_HALF_AXIS_PX)
     y, x = np.ogrid[: image_hu.shape[0], : image_hu.shape[1]]
@@ -170,8 +172,7 @@ def _encode(
 
 
 def _in_slice(image_hu: np.ndarray, box: TrueBox) -> LesionInVolume:
-    # The files count pixels from 1, as DL_info.csv does; the networks were trained to count from 0.
-    box_px = (box.x_min_px - 1, box.y_min_px - 1, box.x_max_px - 1, box.y_max_px - 1)
+    box_px = (box.x_min_px, box.y_min_px, box.x_max_px, box.y_max_px)
     return LesionInVolume(image_hu[None], 0, box_px, NOMINAL_SPACING_MM)
 
 
@@ -186,7 +187,9 @@ def _box(path: str, number: int, line: str, shape: tuple[int, ...]) -> TrueBox:
     if not (0 <= y_min < y_max <= 1 and 0 <= x_min < x_max <= 1):
         raise BadInput(path, f"line {number}: expected a box within [0, 1], got {line!r}")
     height, width = shape
-    return TrueBox(region, y_min * height, x_min * width, y_max * height, x_max * width)
+    y_min_px, x_min_px = y_min * height - 1, x_min * width - 1  # DL_info.csv counts from 1
+    y_max_px, x_max_px = y_max * height - 1, x_max * width - 1
+    return TrueBox(region, y_min_px, x_min_px, y_max_px, x_max_px)
 
 
 def _body(image_hu: np.ndarray) -> tuple[slice, slice]:

@@ -81,10 +81,12 @@ def test_ids_and_region_come_from_name_and_official_type(folder, tmp_path) -> No
 
 
 def test_box_is_that_of_the_annotation_table(folder) -> None:
-    """fm_annotations gives [307, 216, 330, 237] for the lesion, the floor of this box."""
+    """fm_annotations gives [307, 216, 330, 237] for the lesion, the floor of this box counted from
+    1.
+    """
     (box,) = read_boxes(str(folder / f"{NAME}.tru"), (512, 512))
-    corners = [box.x_min_px, box.y_min_px, box.x_max_px, box.y_max_px]
-    np.testing.assert_allclose(corners, [307, 216, 330, 237], atol=1.01)
+    corners = np.array([box.x_min_px, box.y_min_px, box.x_max_px, box.y_max_px])
+    np.testing.assert_array_equal(np.floor(corners + 1.01), [307, 216, 330, 237])
 
 
 def test_grey_values_are_hu(folder, tmp_path) -> None:
@@ -100,7 +102,7 @@ def test_grey_values_are_hu(folder, tmp_path) -> None:
 
 def test_mask_is_an_ellipse_in_the_box_without_its_padding(tmp_path) -> None:
     image_hu = read_slice_hu(str(disc(tmp_path, "")))
-    box = TrueBox("liver", 150 - 15, 120 - 15, 150 + 16, 120 + 16)
+    box = TrueBox("liver", 150 - 15.5, 120 - 15.5, 150 + 15.5, 120 + 15.5)
     crop = crop_lesion(image_hu, box)
     assert crop.mask.shape == crop.image.shape
     assert crop.mask.shape[0] == 1
