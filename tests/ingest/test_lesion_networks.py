@@ -168,7 +168,7 @@ def test_key_slices_are_encoded_with_themselves_for_neighbours(
             LesionInVolume(
                 np.repeat(image_hu[None], 5, axis=0),
                 2,
-                tuple(px - 1 for px in (box.x_min_px, box.y_min_px, box.x_max_px, box.y_max_px)),
+                (box.x_min_px, box.y_min_px, box.x_max_px, box.y_max_px),
                 (1.0, 0.8, 0.8),
             )
             for box in read_boxes(item.files[1], image_hu.shape)
@@ -213,7 +213,7 @@ def test_another_regressors_score_takes_the_place_of_the_first(
 def test_a_picture_asks_as_its_lesion_was_ingested(sts: Path, store: Store, weights: Path) -> None:
     image, mask = sts / "CT_image.nii.gz", sts / "CT_mask.nii.gz"
     run(store, image, weights, "lesion-graph")
-    question = ImageQuestion(image, "lesion", "lesion-graph", mask)
-    asked = encode_image(question, Runtime(weights=weights))
+    question = ImageQuestion(image, "lesion", mask)
+    asked = encode_image(question, "lesion-graph", "", Runtime(weights=weights))
     (stored,) = vectors_of(store, "lesion-graph").values()
     np.testing.assert_allclose(asked.vector, stored, atol=1e-6)
