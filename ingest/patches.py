@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ MIN_TISSUE_FRACTION = 0.2
 SAME_MPP = 0.05  # a nominal 0.5 is 0.4990 or 0.5040 by scanner: taken as it is, without resampling
 BLOCK_PX = 2048  # what is read at once, in pixels of the level read
 READERS = 2  # where OpenSlide composes a patch, it takes as long as the built-in encoder
+FEWEST = 8  # patches of a piece: as many as a processor's batch, so that few batches are cut short
 Place = TypeVar("Place")
 Read = TypeVar("Read")
 
@@ -43,7 +43,7 @@ class PatchGrid:
 
 @dataclass(frozen=True)
 class EncodedPatches:
-    """Vectors of one block's patches, float32 (n, dim), their places (n,), a thread's seconds."""
+    """Vectors of one piece's patches, float32 (n, dim), their places (n,), a thread's seconds."""
 
     vectors: np.ndarray
     column: np.ndarray
@@ -134,38 +134,36 @@ def encode_patches(
     def read_and_encode(members: np.ndarray) -> EncodedPatches:
         started = perf_counter()
         column, row = columns[members], rows[members]
-        pixels = _read_block(slide, grid, column, row)
+        pixels = _read_piece(slide, grid, column, row)
         read_at = perf_counter()
         vectors = encode(pixels)
         return EncodedPatches(vectors, column, row, read_at - started, perf_counter() - read_at)
 
     rows, columns = np.nonzero(chosen)
-    return ahead(read_and_encode, _blocks(grid, rows, columns))
+    return ahead(read_and_encode, _pieces(grid, rows, columns))
 
 
-def _blocks(grid: PatchGrid, rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:
-    """Indices of the patches of each block, in the order of rows, then columns.
+def _pieces(grid: PatchGrid, rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:
+    """Indices of the patches that are read at once: block after block, in the order of rows, then
+    columns, so that a slide's own tiles are decoded once: the last are kept.
 
-    What is read at once lies together, so that a slide's own tiles are decoded once: the last are
-    kept.
+    A piece has as many patches as a block, and ever fewer towards the end, so that all readers come
+    to it together (guided self-scheduling, Polychronopoulos and Kuck 1987).
     """
     block = (rows // grid.block) * grid.columns + columns // grid.block
     order = np.lexsort((columns, rows, block))
-    if not len(order):
-        return
-    most = math.ceil(len(order) / (2 * READERS))  # so that a small slide keeps all readers at work
-    for members in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
-        yield from np.array_split(members, math.ceil(len(members) / most))
+    while len(order):
+        size = max(len(order) // (2 * READERS) // FEWEST, 1) * FEWEST
+        piece, order = np.split(order, [min(size, grid.block**2)])
+        yield piece
 
 
-def _read_block(
+def _read_piece(
     slide: SlideSource, grid: PatchGrid, column: np.ndarray, row: np.ndarray
 ) -> np.ndarray:
-    """The patches at these places, which are in the order of rows, then columns: uint8 (n, side,
-    side, 3).
-    """
+    """The patches at these places, in the order of `_pieces`: uint8 (n, side, side, 3)."""
     is_first = np.ones(len(row), dtype=bool)  # of a run of neighbours, which are read together
-    is_first[1:] = (np.diff(row) != 0) | (np.diff(column) != 1)
+    is_first[1:] = (np.diff(row) != 0) | (np.diff(column) != 1) | (column[1:] % grid.block == 0)
     starts = np.flatnonzero(is_first)
     stops = np.append(starts[1:], len(row))
     pixels = np.empty((len(row), grid.side_px, grid.side_px, 3), dtype=np.uint8)

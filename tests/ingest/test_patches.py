@@ -100,12 +100,21 @@ def test_no_read_grows_with_the_slide() -> None:
     assert largest[0] == largest[1] <= 2048 * 256
 
 
-def test_a_small_slide_has_blocks_for_all_readers() -> None:
-    slide = Checker(6 * 256, 6 * 256, 0.5)
+def test_pieces_grow_fewer_so_that_all_readers_come_to_the_end_together() -> None:
+    slide = Checker(20 * 256, 12 * 256, 0.5)
     grid = patch_grid(slide, PatchGeometry(0.5, 256))
     chosen = np.ones((grid.rows, grid.columns), dtype=bool)
     counts = [len(patches.vectors) for patches in read_patches(slide, grid, chosen)]
-    assert counts == [9] * 2 * READERS
+    assert counts == [56, 40, 32, 24, 16, 16, 8, 8, 8, 8, 8, 8, 8]
+    assert READERS == 2
+
+
+def test_pieces_of_patches_as_large_as_a_block_have_one_each() -> None:
+    slide = Checker(3 * 2048, 3 * 2048, 0.5)
+    grid = patch_grid(slide, PatchGeometry(0.5, 2048))
+    chosen = np.ones((grid.rows, grid.columns), dtype=bool)
+    counts = [len(patches.vectors) for patches in read_patches(slide, grid, chosen)]
+    assert counts == [1] * 9
 
 
 def test_a_slide_smaller_than_a_patch_is_one_patch_with_its_mirror_image() -> None:
