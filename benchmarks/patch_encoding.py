@@ -1,8 +1,9 @@
 """Patches a second of networks from slide file to staged vectors, by their own rate on tensors that
 are on the device already; with random weights.
 
-Two threads call the network in either, each computing alone, as in a worker of an ingest. The same
-ratio of processor time does not depend on what else the machine does.
+Two threads call the network in either, each computing alone, as in a worker of an ingest. The
+machine's own speed drifts: a slide goes by the mean of the network's rates just before and after
+it. The same ratio of processor time does not depend on what else the machine does.
 
     python benchmarks/patch_encoding.py
 """
@@ -15,8 +16,9 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
@@ -28,13 +30,13 @@ if TYPE_CHECKING:
     from tumorbase.ingest.item import Context
 
 ENCODERS = ("resnet50-layer3", "hipt-vit256", "timm-vit_small_patch16_224.dino")
-ROUNDS = 3
+ROUNDS = 5
 OWN_SECONDS = 10.0  # for which the network alone is measured
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One network: medians of `ROUNDS` rounds, in which both rates are measured in turn."""
+    """One network: medians of `ROUNDS` slides, each between two measurements of the network."""
 
     encoder: str
     device: str
@@ -42,7 +44,7 @@ class Measured:
     patches_per_second: float
     network_patches_per_second: float
     ratio: float
-    ratios: tuple[float, ...]  # of the rounds
+    ratios: tuple[float, ...]  # of the slides
     processor_ratio: float  # of processor seconds a patch; on a CPU alone
 
 
@@ -59,7 +61,7 @@ def main() -> None:
     """Print one JSON document a network."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--slide", type=Path, default=default_slide())
-    parser.add_argument("--sides", type=int, default=2, help="copies of the slide a side")
+    parser.add_argument("--sides", type=int, default=3, help="copies of the slide a side")
     parser.add_argument("--encoders", nargs="+", default=ENCODERS)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     options = parser.parse_args()
@@ -90,16 +92,26 @@ def measure(path: Path, name: str, device: str) -> Measured:
     save_file(network.state_dict(), path.parent / f"{name}.safetensors")
     context = Context(path.parent, (name,), Runtime(resolve_device(device), path.parent))
     _end_to_end(path, context)  # loads the weights
-    _network_alone(network, context)
-    rounds = [(_end_to_end(path, context), _network_alone(network, context)) for _ in range(ROUNDS)]
-    ratios = sorted(round(whole.rate / alone.rate, 3) for whole, alone in rounds)
-    processor = [alone.processor_seconds / whole.processor_seconds for whole, alone in rounds]
+    alone = [_network_alone(network, context)]
+    wholes = []
+    for _ in range(ROUNDS):
+        wholes.append(_end_to_end(path, context))
+        alone.append(_network_alone(network, context))
+    beside = list(pairwise(alone))
+    ratios = sorted(
+        round(whole.rate / mean(own.rate for own in pair), 3)
+        for whole, pair in zip(wholes, beside, strict=True)
+    )
+    processor = [
+        mean(own.processor_seconds for own in pair) / whole.processor_seconds
+        for whole, pair in zip(wholes, beside, strict=True)
+    ]
     return Measured(
         name,
         context.runtime.device,
-        rounds[0][0].patches,
-        round(median(whole.rate for whole, _ in rounds), 2),
-        round(median(alone.rate for _, alone in rounds), 2),
+        wholes[0].patches,
+        round(median(whole.rate for whole in wholes), 2),
+        round(median(own.rate for own in alone), 2),
         median(ratios),
         tuple(ratios),
         round(median(processor), 3),
