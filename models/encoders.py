@@ -161,7 +161,17 @@ ENCODERS: dict[str, EncoderEntry] = {
         name: EncoderEntry(
             "patch", "tumorbase.models.patch_encoders:published_patch_encoder", weights=(name,)
         )
-        for name in ("hipt-vit256", "resnet50-layer3")
+        for name in (
+            "hipt-vit256",
+            "resnet50-layer3",
+            "uni",
+            "uni2-h",
+            "virchow",
+            "virchow2",
+            "prov-gigapath",
+            "h-optimus-0",
+            "h-optimus-1",
+        )
     },
     "hipt-4k": EncoderEntry(
         "region",

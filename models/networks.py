@@ -16,6 +16,7 @@ NETWORKS: dict[str, str] = {
     "hipt_4k": "tumorbase.models.hipt:Hipt4K",
     "hipt_lgp": "tumorbase.models.hipt_survival:HiptLgp",
     "resnet50_layer3": "tumorbase.models.resnet50_layer3:ResNet50Layer3",
+    "pathology_vit": "tumorbase.models.pathology_vits:PathologyViT",
     "timm": "tumorbase.models.timm_models:timm_network",
     "torchvision": "tumorbase.models.torchvision_models:torchvision_network",
     "open_clip": "tumorbase.models.open_clip_models:open_clip_network",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from tumorbase.models import hipt, resnet50_layer3
+from tumorbase.models import hipt, pathology_vits, resnet50_layer3
 from tumorbase.models.encoders import Runtime
 from tumorbase.models.network_encoder import NetworkEncoder, load_published, network_spec
 from tumorbase.models.patch_tower import PatchPreprocessing, PatchTower
@@ -22,6 +22,7 @@ COMPILED_BATCH_SIZE = 64  # at most, for each is filled up: a slide's blocks hav
 _PREPROCESSING = {
     "hipt-vit256": hipt.PREPROCESSING,
     "resnet50-layer3": resnet50_layer3.PREPROCESSING,
+    **{name: config.preprocessing for name, config in pathology_vits.CONFIGS.items()},
 }
 
 

@@ -62,9 +62,35 @@ def _hovernet(name: str, mode: str, nr_types: int | None, file: str, licence: st
     )
 
 
+def _pathology_vit(
+    name: str,
+    dim: int,
+    preprocessing: str,
+    hub: HubFile,
+    *,
+    licence: str,
+    is_commercial: bool = False,
+    sha256: str = "",
+) -> Weights:
+    return Weights(
+        name=name,
+        network="pathology_vit",
+        dim=dim,
+        preprocessing=f"0.5 um a pixel, {preprocessing}",
+        source=f"Hugging Face {hub.repository}, gated: accept its terms there first",
+        licence=licence,
+        is_commercial=is_commercial,
+        config={"model": name},
+        sha256=sha256,
+        hub=hub,
+    )
+
+
 _DATA_LICENCE = "code MIT, weights as the data set: research use"
 _HIPT_LICENCE = "Apache-2.0 with Commons Clause, non-commercial academic use"
 _HIPT_SOURCE = "mahmoodlab/HIPT@780fafa, HIPT_4K/Checkpoints (Git LFS)"
+_ACADEMIC_LICENCE = "CC BY-NC-ND 4.0, non-commercial academic research"
+_BIN, _SAFETENSORS = "pytorch_model.bin", "model.safetensors"
 
 PUBLISHED: dict[str, Weights] = {
     weights.name: weights
@@ -136,6 +162,59 @@ PUBLISHED: dict[str, Weights] = {
             file="resnet50-0676ba61.pth",
             sha256="0676ba61",
             left_over=("layer4.", "fc."),
+        ),
+        _pathology_vit(
+            "uni",
+            1024,
+            "224 px (bilinear), ImageNet mean and deviation",
+            HubFile("MahmoodLab/UNI", _BIN),
+            licence=_ACADEMIC_LICENCE,
+            sha256="56ef09b44a25dc5c7eedc55551b3d47bcd17659a7a33837cf9abc9ec4e2ffb40",
+        ),
+        _pathology_vit(
+            "uni2-h",
+            1536,
+            "224 px (bilinear), ImageNet mean and deviation",
+            HubFile("MahmoodLab/UNI2-h", _BIN),
+            licence=_ACADEMIC_LICENCE,
+            sha256="6e077eda234bebc595868d918d3458d9dd32a050199b0ff04443b2f46a0a3b1e",
+        ),
+        _pathology_vit(
+            "virchow",
+            2560,
+            "224 px (bicubic), ImageNet mean and deviation",
+            HubFile("paige-ai/Virchow", _SAFETENSORS, also=(_BIN,)),
+            licence="Apache-2.0, with terms of access",
+            is_commercial=True,
+        ),
+        _pathology_vit(
+            "virchow2",
+            2560,
+            "224 px (bicubic), ImageNet mean and deviation",
+            HubFile("paige-ai/Virchow2", _SAFETENSORS, also=(_BIN,)),
+            licence=_ACADEMIC_LICENCE,
+        ),
+        _pathology_vit(
+            "prov-gigapath",
+            1536,
+            "256 px (bicubic), centre 224, ImageNet mean and deviation",
+            HubFile("prov-gigapath/prov-gigapath", _BIN),
+            licence="Apache-2.0, with terms of access: research only",
+        ),
+        _pathology_vit(
+            "h-optimus-0",
+            1536,
+            "224 px (bilinear), mean and deviation of its own",
+            HubFile("bioptimus/H-optimus-0", _SAFETENSORS, also=(_BIN,)),
+            licence="Apache-2.0, with terms of access",
+            is_commercial=True,
+        ),
+        _pathology_vit(
+            "h-optimus-1",
+            1536,
+            "224 px (bilinear), mean and deviation of its own",
+            HubFile("bioptimus/H-optimus-1", _SAFETENSORS, also=(_BIN,)),
+            licence=_ACADEMIC_LICENCE,
         ),
         Weights(
             name="lesanet",

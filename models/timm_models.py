@@ -18,7 +18,7 @@ from tumorbase.models.hub_model import HUB, hub_model
 from tumorbase.models.once import once
 from tumorbase.models.patch_encoders import PatchEncoder
 from tumorbase.models.patch_tower import PatchPreprocessing
-from tumorbase.models.published import HubFile, Weights
+from tumorbase.models.published import PUBLISHED, HubFile, Weights
 
 PREFIX = "timm-"
 _FILES = ("model.safetensors", "pytorch_model.bin")  # of weights in a repository
@@ -132,6 +132,11 @@ def _known(model: str) -> _Known:
 
 
 def _known_by_hub(model: str) -> _Known:
+    if name := _listed_name(model):
+        raise ValueError(
+            f"{model}: its config.json does not say all of its network and preprocessing; "
+            f"use the encoder {name}"
+        )
     found = hub_model(model, "config.json", _FILES)
     architecture = found.config.get("architecture")
     if not isinstance(architecture, str) or not timm.is_model(architecture):
@@ -142,3 +147,10 @@ def _known_by_hub(model: str) -> _Known:
     arguments = {**found.config.get("model_args", {}), "pretrained_cfg": published}
     arguments.pop("num_classes", None)
     return _Known(architecture, arguments, published, found.weights)
+
+
+def _listed_name(model: str) -> str:
+    """The name of the listed weights that lie in this repository, else empty."""
+    repository = model.removeprefix(HUB).partition("@")[0].lower()
+    listed = {w.hub.repository.lower(): w.name for w in PUBLISHED.values() if w.hub}
+    return listed.get(repository, "")

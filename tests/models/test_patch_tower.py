@@ -14,11 +14,19 @@ from timm.data import create_transform, resolve_data_config
 from timm.models import get_pretrained_cfg
 from torch import nn
 from torchvision.models import get_model_weights
-from torchvision.transforms import Compose, Normalize, ToTensor
+from torchvision.transforms import (
+    CenterCrop,
+    Compose,
+    InterpolationMode,
+    Normalize,
+    Resize,
+    ToTensor,
+)
 
 from tumorbase.models import hipt, resnet50_layer3
 from tumorbase.models.open_clip_models import open_clip_preprocessing
 from tumorbase.models.patch_tower import PatchPreprocessing, PatchTower
+from tumorbase.models.pathology_vits import CONFIGS
 from tumorbase.models.timm_models import timm_preprocessing
 from tumorbase.models.torchvision_models import torchvision_preprocessing
 
@@ -84,6 +92,34 @@ def test_patches_are_prepared_as_by_open_clip(patches: np.ndarray, model: str, t
     transform = open_clip.image_transform(side, is_train=False, **how)
     preprocessing = open_clip_preprocessing(f"{model}.{tag}" if tag else model)
     assert_as_transformed(prepared(patches, preprocessing), transformed(patches, transform))
+
+
+BICUBIC = InterpolationMode.BICUBIC
+IMAGENET = (ToTensor(), Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+OF_PAGES = {  # of the models' pages; what Virchow's config.json means is `create_transform`'s
+    "uni": Compose([Resize(224), CenterCrop(224), *IMAGENET]),
+    "uni2-h": Compose([Resize(224), CenterCrop(224), *IMAGENET]),
+    "virchow": create_transform((3, 224, 224), interpolation="bicubic", crop_pct=1.0),
+    "virchow2": create_transform((3, 224, 224), interpolation="bicubic", crop_pct=1.0),
+    "prov-gigapath": Compose([Resize(256, BICUBIC), CenterCrop(224), *IMAGENET]),
+}
+
+
+@pytest.mark.parametrize("name", OF_PAGES)
+def test_patches_are_prepared_as_on_the_page_of_a_pathology_model(
+    patches: np.ndarray, name: str
+) -> None:
+    theirs = transformed(patches, OF_PAGES[name])
+    assert_as_transformed(prepared(patches, CONFIGS[name].preprocessing), theirs)
+
+
+@pytest.mark.parametrize("name", ["h-optimus-0", "h-optimus-1"])
+def test_patches_of_224_px_are_not_resized_for_h_optimus(patches: np.ndarray, name: str) -> None:
+    own = Normalize((0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517))
+    small = np.ascontiguousarray(patches[:, :224, :224])
+    theirs = transformed(small, Compose([ToTensor(), own]))
+    ours = prepared(small, CONFIGS[name].preprocessing)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

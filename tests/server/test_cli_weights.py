@@ -112,7 +112,7 @@ def test_missing_weights_are_one_line_of_error(tmp_path: Path) -> None:
 def test_an_unknown_name_is_told_the_known_ones() -> None:
     result = tumorbase("weights", "verify", "alexnet")
     assert result.exit_code == 1
-    assert "weights must be one of hipt-vit256" in result.stderr
+    assert "weights must be one of h-optimus-0, " in result.stderr
 
 
 def test_encoders_that_are_networks_are_listed_without_their_weights() -> None:

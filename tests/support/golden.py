@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,13 +25,16 @@ def fill(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-def save_weights(name: str, folder: Path) -> Path:
-    """A file NAME.safetensors of the described weights `name`, filled as `fill` does."""
+def save_weights(name: str, folder: Path, **config: Any) -> Path:
+    """A file NAME.safetensors of the described weights `name`, filled as `fill` does; one that says
+    `config` of itself, where the network is built otherwise than the published one.
+    """
     weights = describe(name)
-    state = fill(build(weights.network, **weights.config)).state_dict()
+    state = fill(build(weights.network, **{**weights.config, **config})).state_dict()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.safetensors"
-    save_file({key: value.contiguous().clone() for key, value in state.items()}, path)
+    notes = {"config": json.dumps(config)} if config else None
+    save_file({key: value.contiguous().clone() for key, value in state.items()}, path, notes)
     return path
 
 
