@@ -20,11 +20,12 @@ from tumorbase.ingest.drawn_scan import SCAN_KINDS
 from tumorbase.ingest.encodings import Encoded, encoded_items, further_key, is_given_to
 from tumorbase.ingest.fingerprint import fingerprint_item, fingerprint_rows
 from tumorbase.ingest.item import Context, Item, ItemRows, Rejected, VectorRows
-from tumorbase.ingest.planning import plan
+from tumorbase.ingest.planning import SOURCES, plan
 from tumorbase.ingest.pseudonyms import pseudonym
 from tumorbase.ingest.reading import Pending, read_pending
 from tumorbase.models.encoders import (
     POOLED_SUFFIX,
+    Runtime,
     encoder_names,
     is_known,
 )
@@ -125,6 +126,16 @@ def ingest(
         return _ingest(store, paths, options, progress, is_cancelled)
 
 
+def refuse_unsound(paths: Sequence[Path], options: IngestOptions) -> None:
+    """Raise what `ingest` would before it reads anything, for whoever has yet to make a store.
+
+    Raises:
+        InvalidRequest, MissingWeights: as `ingest`.
+    """
+    _check(paths, options)
+    _choose_encoders(options)
+
+
 def _ingest(
     store: Store,
     paths: Sequence[Path],
@@ -161,19 +172,15 @@ class _Run:
         self.options = options
         self.started_at = datetime.now(UTC).replace(tzinfo=None)
         self.run_id = f"{self.started_at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
-        encoders = resolve_encoders(options.encoders)
-        runtime = runtime_for(
-            options.encoders, options.device, options.weights, options.is_compiled
-        )
-        patches = PatchGeometry(options.patch_mpp, options.patch_px)
-        self._encoder_ids = encoder_ids(encoders, runtime, patches)
+        chosen = _choose_encoders(options)
+        self._encoder_ids = chosen.ids
         self.context = Context(
             staging=store.staging(self.run_id),
-            encoders=encoders,
-            runtime=runtime,
-            encoder_ids=tuple(self._encoder_ids.values()),
+            encoders=tuple(chosen.ids),
+            runtime=chosen.runtime,
+            encoder_ids=tuple(chosen.ids.values()),
             mpp=options.mpp,
-            patches=patches,
+            patches=chosen.patches,
             min_lesion_mm3=options.min_lesion_mm3,
             keep_identity=options.keep_identity,
         )
@@ -357,10 +364,30 @@ class _Run:
         progress(Progress(self._done, self._total, item.path, state))
 
 
+@dataclass(frozen=True)
+class _Encoders:
+    """A run's encoders: name to id, where networks compute, and how patches are cut."""
+
+    ids: dict[str, str]
+    runtime: Runtime
+    patches: PatchGeometry
+
+
+def _choose_encoders(options: IngestOptions) -> _Encoders:
+    runtime = runtime_for(options.encoders, options.device, options.weights, options.is_compiled)
+    patches = PatchGeometry(options.patch_mpp, options.patch_px)
+    return _Encoders(
+        encoder_ids(resolve_encoders(options.encoders), runtime, patches), runtime, patches
+    )
+
+
 def _check(paths: Sequence[Path], options: IngestOptions) -> None:
     for path in paths:
         if not path.exists():
             raise InvalidRequest(f"{path}: no such file or folder")
+    if options.source is not None and options.source not in SOURCES:
+        known = ", ".join(SOURCES)
+        raise InvalidRequest(f"source must be one of {known}, got {options.source!r}")
     if options.keep_identity and options.pseudonym_key:
         raise InvalidRequest("identity is either kept or replaced by pseudonyms, not both")
     if options.mpp is not None and not 0 < options.mpp < 1000:

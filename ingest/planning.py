@@ -13,7 +13,6 @@ from tumorbase.ingest.item import Context, Item, Plan, Rejected
 from tumorbase.ingest.patient_names import patient_of_file
 from tumorbase.ingest.readers import PLANNERS, planner_of
 from tumorbase.models.encoders import encoder_level
-from tumorbase.store.errors import InvalidRequest
 
 SOURCES = tuple(PLANNERS)
 _NAMED_BY_PATIENT = ("slides", "nuclei", "features")  # whose planners ask for a file's patient
@@ -26,12 +25,7 @@ def plan(paths: Sequence[Path], source: str | None, context: Context) -> tuple[P
         paths: existing files or folders.
         source: one of `SOURCES`; None to guess it of each path.
         context: of the run.
-
-    Raises:
-        InvalidRequest: there is no such source.
     """
-    if source is not None and source not in SOURCES:
-        raise InvalidRequest(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
     items: list[Item] = []
     rejected: list[Rejected] = []
     for path in paths:

@@ -71,7 +71,7 @@ def ingest(
     A second run changes nothing. What cannot be read is quarantined with its reason, and the rest
     goes on; the exit status is then 3. A server reads the paths on its own machine.
     """
-    from tumorbase.ingest.pipeline import IngestOptions
+    from tumorbase.ingest.pipeline import IngestOptions, refuse_unsound
     from tumorbase.server.documents import ingest_document
     from tumorbase.server.progress import show_progress
 
@@ -90,7 +90,7 @@ def ingest(
     )
     absolute = [path.absolute() for path in paths]  # a server has another working directory
     if access.store:
-        _require_paths(absolute)  # before a store is made for nothing
+        refuse_unsound(absolute, options)  # before a store is made for nothing
     with access.open_or_create() as client, show_progress() as show:
         summary = client.ingest(absolute, options, show)
     if as_json:
@@ -137,14 +137,6 @@ def export(
         print_json({"level": level, "out": str(out), "format": chosen, "rows": rows})
     else:
         print_note(f"{rows} rows written to {out}")
-
-
-def _require_paths(paths: list[Path]) -> None:
-    from tumorbase.store.errors import InvalidRequest
-
-    for path in paths:
-        if not path.exists():
-            raise InvalidRequest(f"{path}: no such file or folder")
 
 
 def _key(access: Access, file: Path | None) -> bytes:

@@ -430,7 +430,7 @@ def test_an_encoder_named_later_is_added_and_nothing_is_encoded_twice(store, sma
     ("change", "said"),
     [
         ({"encoders": ("no-such",)}, "'no-such'"),
-        ({"source": "no-such"}, "source must be one of"),
+        ({"source": "no-such"}, "source must be one of cohort, dicom"),
         ({"workers": 0}, "workers must be at least 1"),
         ({"mpp": -1.0}, "mpp must be in"),
         ({"patch_mpp": 0.0}, "patch mpp must be in"),

@@ -136,6 +136,22 @@ def test_a_path_that_is_not_there_makes_no_store(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        (("--encoder", "nope"), "encoder must be one of"),
+        (("--encoder", "timm-nope"), "timm knows no model"),
+        (("--encoder", "timm-resnet10t"), "weights of timm-resnet10t not found"),
+        (("--source", "nope"), "source must be one of"),
+    ],
+)
+def test_what_cannot_be_ingested_with_makes_no_store(
+    tmp_path: Path, words: tuple[str, ...], expected: str
+) -> None:
+    assert expected in error_of("ingest", tmp_path, "--store", tmp_path / "s", *words)
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
         (("--encoder", "nothing"), "measurement"),
         (("--source", "nothing"), "deeplesion"),
         (("--mpp", "0"), "mpp must be in"),
