@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,8 @@ def read_state(path: Path, wrapper: str = "", prefixes: Sequence[str] = ()) -> d
         prefixes: taken off the keys that have them, in this order.
 
     Raises:
-        UnusableWeights: not a checkpoint, it holds other objects than tensors and plain data, or no
-            tensors.
+        UnusableWeights: not a checkpoint, it holds other objects than tensors and plain data, no
+            tensors, or two whose keys differ by the prefixes alone.
     """
     content = _load(path)
     if wrapper and isinstance(content.get(wrapper), Mapping):
@@ -58,9 +59,14 @@ def read_state(path: Path, wrapper: str = "", prefixes: Sequence[str] = ()) -> d
         raise UnusableWeights(
             f"{path}: expected a state dict, got no tensors, but {sorted(content)}"
         )
-    for prefix in prefixes:
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+    whole: dict[str, str] = {}  # the file's key, by what is left of it
+    for key in state:
+        short = reduce(str.removeprefix, prefixes, key)
+        if short in whole:
+            both = f"{whole[short]!r} and {key!r}"
+            raise UnusableWeights(f"{path}: expected one tensor {short!r}, got {both}")
+        whole[short] = key
+    return {short: state[key] for short, key in whole.items()}
 
 
 def read_notes(path: Path) -> dict[str, Any]:

@@ -54,6 +54,17 @@ def test_prefixes_are_taken_off_the_keys_that_have_them(tmp_path: Path) -> None:
     assert list(state) == ["weight", "head.backbone.weight", "bias"]
 
 
+@pytest.mark.parametrize("keys", [("weight", "module.weight"), ("backbone.weight", "weight")])
+def test_keys_that_differ_by_a_prefix_alone_are_refused(
+    tmp_path: Path, keys: tuple[str, str]
+) -> None:
+    torch.save({key: torch.zeros(1) for key in keys}, tmp_path / "a.pth")
+    assert list(read_state(tmp_path / "a.pth")) == list(keys)
+    expected = rf"a\.pth: expected one tensor 'weight', got '{keys[0]}' and '{keys[1]}'"
+    with pytest.raises(ValueError, match=expected):
+        read_state(tmp_path / "a.pth", prefixes=("module.", "backbone."))
+
+
 def test_a_pickle_with_code_is_refused_and_not_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
