@@ -9,18 +9,22 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Client, Connection, Listener
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tumorbase.ingest.encodings import is_given_to
 from tumorbase.ingest.worker import die_with_parent
 from tumorbase.models.encoders import Runtime, is_network
 from tumorbase.models.once import Answers, found_so_far, remember
 from tumorbase.store.errors import WorkerDied
+
+if TYPE_CHECKING:
+    from tumorbase.ingest.reading import Pending
 
 _KEY_BYTES = 32
 _BACKLOG = 128  # threads of workers that connect at once
@@ -65,16 +69,33 @@ class RemoteNetworks:
 
 
 @contextmanager
-def networks_apart(names: Sequence[str], runtime: Runtime, workers: int) -> Iterator[Runtime]:
-    """What workers are told of the networks among the encoders `names`: to run them in a process of
-    their own where several workers would share a GPU, and else as `runtime` says.
+def networks_apart(
+    pending: Iterator[Pending], names: Sequence[str], runtime: Runtime, workers: int
+) -> Iterator[Iterator[Pending]]:
+    """The items, whose readers are told to run the networks among the encoders `names` in a process
+    of their own where several workers would share a GPU, and else as `runtime` says. The process
+    starts before the first item that is given to a network.
     """
     networks = list(filter(is_network, names))
     if runtime.device != "cuda" or workers == 1 or not networks:
-        yield runtime
+        yield pending
         return
-    with DeviceProcess(networks, runtime) as process:
-        yield process.runtime
+    with ExitStack() as running:
+        yield _sharing(pending, networks, runtime, running)
+
+
+def _sharing(
+    pending: Iterator[Pending], networks: list[str], runtime: Runtime, running: ExitStack
+) -> Iterator[Pending]:
+    for each in pending:
+        if runtime.remote is None and _is_for_a_network(each):
+            runtime = running.enter_context(DeviceProcess(networks, runtime)).runtime
+        yield replace(each, context=replace(each.context, runtime=runtime))
+
+
+def _is_for_a_network(pending: Pending) -> bool:
+    kind = pending.item.kind
+    return any(is_network(name) and is_given_to(name, kind) for name in pending.context.encoders)
 
 
 class DeviceProcess:

@@ -151,10 +151,10 @@ def _ingest(
             series = store.view().table("series")
             planned = refuse_partial_cases(planned, series, run.stored_id)
         run.quarantine(planned.rejected)
-        with networks_apart(context.encoders, context.runtime, workers) as runtime:
-            run.context = replace(_know_stored_patients(store, context), runtime=runtime)
-            pending = run.pending(planned.items, progress)
-            for each, rows in read_pending(pending, workers, options.pseudonym_key):
+        run.context = _know_stored_patients(store, context)
+        pending = run.pending(planned.items, progress)
+        with networks_apart(pending, context.encoders, context.runtime, workers) as told:
+            for each, rows in read_pending(told, workers, options.pseudonym_key):
                 run.finish(each, rows, progress)
                 if is_cancelled():
                     break

@@ -8,7 +8,9 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing import Pipe
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ import torch
 from golden import save_weights
 from tumorbase.ingest import device_process
 from tumorbase.ingest.device_process import DeviceProcess, networks_apart
+from tumorbase.ingest.item import Context, Item
+from tumorbase.ingest.reading import Pending
 from tumorbase.models.encoders import Runtime, build_encoder
 from tumorbase.store.errors import WorkerDied
 
@@ -115,33 +119,66 @@ def test_questions_that_wait_go_through_the_network_as_one_batch() -> None:
     assert [waiting.take() for _ in range(3)] == [requests, [other_shape], [other_name]]
 
 
-def test_only_workers_that_share_a_gpu_need_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    cuda = Runtime("cuda")
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The networks of each process that is started, which is none."""
     started: list[list[str]] = []
 
     class Process:
-        runtime = Runtime("cuda", remote=torch.nn.Identity())
-
         def __init__(self, names: list[str], runtime: Runtime) -> None:
             started.append(names)
+            self.runtime = replace(runtime, remote=torch.nn.Identity())
 
         def __enter__(self) -> Process:
             return self
 
         def __exit__(self, *error: object) -> None:
-            pass
+            started.clear()
 
     monkeypatch.setattr(device_process, "DeviceProcess", Process)
-    for names, runtime, workers in (
-        (["radiomics"], cuda, 4),
-        ([NAME], cuda, 1),
-        ([NAME], Runtime(), 4),
-    ):
-        with networks_apart(names, runtime, workers) as told:
-            assert told is runtime
-    with networks_apart(["radiomics", NAME], cuda, 4) as told:
-        assert told is Process.runtime
-    assert started == [[NAME]]
+    return started
+
+
+CUDA = Runtime("cuda")
+
+
+def pending(kind: str, *encoders: str, runtime: Runtime = CUDA) -> Pending:
+    """An item of this kind that these encoders have not seen."""
+    return Pending(Item(kind, kind, kind, ()), "", Context(Path(), encoders, runtime))
+
+
+@pytest.mark.parametrize(
+    ("names", "runtime", "workers"),
+    [(["radiomics"], CUDA, 4), ([NAME], CUDA, 1), ([NAME], Runtime(), 4)],
+)
+def test_only_workers_that_share_a_gpu_need_the_process(
+    started: list[list[str]], names: list[str], runtime: Runtime, workers: int
+) -> None:
+    items = [pending("slide", *names, runtime=runtime)]
+    with networks_apart(iter(items), names, runtime, workers) as told:
+        assert list(told) == items
+        assert not started
+
+
+def test_the_process_starts_with_the_first_item_that_a_network_is_given(
+    started: list[list[str]],
+) -> None:
+    tables = [pending("patients_table", NAME), pending("slide", "stain-texture")]
+    slides = [pending("slide", "stain-texture", NAME), pending("slide", NAME)]
+    with networks_apart(iter([*tables, *slides]), ["radiomics", NAME], CUDA, 4) as told:
+        assert [next(told) for _ in tables] == tables
+        assert not started
+        remote = [each.context.runtime.remote for each in told]
+        assert remote[0]
+        assert remote == [remote[0]] * len(slides)
+        assert started == [[NAME]]
+    assert not started  # ended
+
+
+def test_nothing_to_read_starts_no_process(started: list[list[str]]) -> None:
+    with networks_apart(iter([]), [NAME], CUDA, 4) as told:
+        assert list(told) == []
+        assert not started
 
 
 @pytest.mark.parametrize(
