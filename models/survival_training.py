@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ ALIGNMENT_WEIGHT = 0.1  # of PathGen's; decided here
 # Weights and dropout are drawn from the one generator of the process, which two trainings at the
 # same time would take numbers from by turns: none of them could be repeated.
 _one_at_a_time = threading.Lock()
+_ASK_AGAIN_SECONDS = 0.5  # while another training runs
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,9 @@ def fit_network(
     seed: int,
     device: str,
     recipe: Recipe = PUBLISHED,
+    while_waiting: Callable[[], None] = lambda: None,
 ) -> Fitted:
-    """The network after `recipe.epochs` rounds of Adam.
+    """The network after `recipe.epochs` rounds of Adam. One is trained at a time; others wait.
 
     A round draws as many patients as there are, with replacement, so that every time bin, with and
     without the event, is seen equally often. What is left of a round after its last full step makes
@@ -93,11 +96,13 @@ def fit_network(
         seed: of weights, dropout and draws.
         device: "cpu" or "cuda".
         recipe: numbers of the training.
+        while_waiting: called now and then until no other training runs; what it raises ends the
+            wait.
     """
     drawn_by = torch.Generator().manual_seed(seed)
     classes = bin_classes(targets.time_bin, targets.is_censored)
     weights = torch.from_numpy(sampling_weights(classes))
-    with _one_at_a_time, torch.random.fork_rng([0] if device == "cuda" else []):
+    with _alone(while_waiting), torch.random.fork_rng([0] if device == "cuda" else []):
         torch.manual_seed(seed)
         network = make_network().to(device)
         optimizer = torch.optim.Adam(
@@ -118,6 +123,16 @@ def fit_network(
                 optimizer.step()
             losses.append(total / len(drawn))
     return Fitted(network.cpu().eval(), tuple(losses))
+
+
+@contextmanager
+def _alone(while_waiting: Callable[[], None]) -> Iterator[None]:
+    while not _one_at_a_time.acquire(timeout=_ASK_AGAIN_SECONDS):
+        while_waiting()
+    try:
+        yield
+    finally:
+        _one_at_a_time.release()
 
 
 def training_loss(

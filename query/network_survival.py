@@ -73,7 +73,8 @@ def train_network(
 
     It is trained on the patients who have all that it takes. The C-index comes from the folds; time
     bins and standardisation of each are of its training patients alone. The network that is kept is
-    trained on all patients. Asked before each patient, `is_cancelled` ends the training.
+    trained on all patients. Asked before each patient, and while another network is trained,
+    `is_cancelled` ends the training.
 
     Raises:
         InvalidRequest: an unknown endpoint, or unsound folds.
@@ -216,6 +217,7 @@ def _fit(cohort: _Cohort, question: TrainingQuestion, rows: np.ndarray, recipe: 
         question.seed,
         device,
         recipe,
+        while_waiting=cohort.inputs.before_each,
     )
     everyone = (read(row) for row in range(len(outcomes.patient_ids)))
     risks = -predict_survival(fitted.network, everyone, device).sum(axis=1)

@@ -109,7 +109,8 @@ class LocalClient:
     ) -> Trained:
         """A survival model, trained and kept in the store, with its C-index over the folds.
 
-        Asked before each patient of a network's training, `is_cancelled` ends it with nothing kept.
+        Asked before each patient of a network's training, and while it waits for another one,
+        `is_cancelled` ends it with nothing kept.
 
         Raises:
             InvalidRequest: an unknown architecture or endpoint, or unsound folds.

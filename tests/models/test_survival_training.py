@@ -156,6 +156,23 @@ def test_what_is_raised_by_a_reader_ends_the_training():
     assert len(fit("snn").losses) == 3  # the next training is not held up
 
 
+def test_a_training_waits_for_another_until_its_wait_is_ended():
+    def stop() -> None:
+        raise KeyError
+
+    def read(row: int) -> PatientInputs:
+        """While this training runs, another one waits."""
+        with pytest.raises(KeyError):
+            fit_network(make, read, TARGETS, 0, "cpu", RECIPE, stop)
+        return patients("snn")[row]
+
+    def make() -> torch.nn.Module:
+        return network("snn").train()
+
+    fitted = fit_network(make, read, TARGETS, 0, "cpu", Recipe(epochs=1), stop)
+    assert len(fitted.losses) == 1
+
+
 @pytest.mark.parametrize("name", ["snn", "clam", "porpoise"])
 def test_survival_falls_and_does_not_depend_on_who_else_is_asked_about(name):
     together = predict_survival(network(name), patients(name), "cpu")

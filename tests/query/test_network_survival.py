@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -289,6 +291,25 @@ def test_cancelled_training_keeps_nothing(store, allowed):
     assert len(asked) == allowed + 1
     with pytest.raises(NotFound, match="cut"):
         score_patients(store.view(), "cut", ["p01"])
+
+
+def test_a_training_that_waits_for_another_ends_when_cancelled(store):
+    trains, goes_on = threading.Event(), threading.Event()
+
+    def holds_up() -> bool:
+        trains.set()
+        goes_on.wait(30)
+        return True
+
+    question = replace(QUESTION, architecture="snn", name="cut")
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(train_network, store, question, holds_up)
+        assert trains.wait(30)
+        with pytest.raises(Unavailable, match="cancelled"):
+            train_network(store, question, lambda: True)
+        assert not first.done()
+        goes_on.set()
+        assert isinstance(first.exception(), Unavailable)
 
 
 @pytest.mark.parametrize(
