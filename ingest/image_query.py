@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tumorbase.ingest.chosen_encoders import encoder_ids
-from tumorbase.ingest.item import Context, Item, ItemRows, VectorRows
+from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.ingest.readers import reader_of
-from tumorbase.models.encoders import (
-    POOLED_SUFFIX,
-    Runtime,
-    default_encoder_names,
-    encoder_level,
-)
+from tumorbase.models.encoders import POOLED_SUFFIX, Runtime, encoder_level
 from tumorbase.models.patch_geometry import PatchGeometry
 from tumorbase.models.weights import UnusableWeights
 from tumorbase.store.errors import BadInput, InvalidRequest, MissingWeights
 
 _LEVELS = ("lesion", "patch", "nucleus", "slide")
 _PARTS = ("patch", "region")  # of which a slide's vector is pooled
-# Ingest encodes a lesion both by its pixels and by its measurements; a picture asks by its pixels.
-_LAST_CHOICE = "measurement"
 
 
 @dataclass(frozen=True)
@@ -34,9 +27,8 @@ class ImageQuestion:
     """What a file shows at a level.
 
     A lesion is the largest one of `mask` in the NIfTI volume `image`; a patch or nucleus is the one
-    nearest to the centre of the slide or tile `image`; a slide is all of it. Without `encoder`, a
-    name, the built-in one of the level answers; `patches` are what one of patches is given. `mpp`
-    is of slides and tiles that state none.
+    nearest to the centre of the slide or tile `image`; a slide is all of it. `mpp` is of slides and
+    tiles that state none.
 
     Raises:
         InvalidRequest: an image cannot ask at this level, a lesion comes without its mask, or `mpp`
@@ -45,10 +37,8 @@ class ImageQuestion:
 
     image: Path
     level: str
-    encoder: str = ""
     mask: Path | None = None
     mpp: float | None = None
-    patches: PatchGeometry = field(default_factory=PatchGeometry)
 
     def __post_init__(self) -> None:
         if self.level not in _LEVELS:
@@ -60,12 +50,6 @@ class ImageQuestion:
         if self.mpp is not None and not 0 < self.mpp < 1000:
             raise InvalidRequest(f"mpp must be in (0, 1000) micrometres per pixel, got {self.mpp}")
 
-    def as_stored(self, encoder: str, preprocessing: str) -> ImageQuestion:
-        """The question to vectors of this encoder with this preprocessing, as a store has them."""
-        if encoder_level(encoder.removesuffix(POOLED_SUFFIX)) != "patch":
-            return replace(self, encoder=encoder)
-        return replace(self, encoder=encoder, patches=PatchGeometry.of(preprocessing))
-
 
 @dataclass(frozen=True)
 class EncodedImage:
@@ -75,8 +59,16 @@ class EncodedImage:
     vector: np.ndarray
 
 
-def encode_image(asked: ImageQuestion, runtime: Runtime | None = None) -> EncodedImage:
-    """The vector of what a file shows; `runtime` is of an encoder that is a network.
+def encode_image(
+    asked: ImageQuestion, encoder: str, preprocessing: str, runtime: Runtime
+) -> EncodedImage:
+    """The vector of what a file shows.
+
+    Args:
+        asked: what is shown, and of which level.
+        encoder: name of the one that made the vectors to compare with.
+        preprocessing: of these vectors, as a store has it; says how patches are cut.
+        runtime: of an encoder that is a network.
 
     Raises:
         BadInput: the file cannot be read, or shows nothing of the level.
@@ -84,22 +76,22 @@ def encode_image(asked: ImageQuestion, runtime: Runtime | None = None) -> Encode
         MissingWeights: the encoder is a network, and its weights are not found.
     """
     image, level = asked.image, asked.level
-    item = _item(asked)
+    item, name = _item(asked), encoder.removesuffix(POOLED_SUFFIX)
+    own_level = encoder_level(name)
+    if own_level not in (_PARTS if level == "slide" else (level,)):
+        raise InvalidRequest(f"encoder {encoder!r} does not encode a {level}")
+    patches = PatchGeometry.of(preprocessing) if own_level == "patch" else PatchGeometry()
     with tempfile.TemporaryDirectory() as staging:
-        context = Context(
-            Path(staging),
-            _asked(level, asked.encoder),
-            runtime or Runtime(),
-            asked.mpp,
-            asked.patches,
-        )
+        context = Context(Path(staging), (name,), runtime, asked.mpp, patches)
         ids = encoder_ids(context.encoders, context.runtime, context.patches)
         context = replace(context, encoder_ids=tuple(ids.values()))
         try:
             rows = reader_of(item.kind)(item, context)
         except UnusableWeights as error:
             raise MissingWeights(str(error)) from error
-        vectors = _of_level(rows, level, image)
+        vectors = next((staged for staged in rows.vectors if staged.spec.level == level), None)
+        if vectors is None:
+            raise BadInput(str(image), f"shows no {level} to ask about")
         with pa.ipc.open_stream(vectors.path) as reader:
             table = reader.read_all()
     if table.num_rows == 0:
@@ -109,30 +101,12 @@ def encode_image(asked: ImageQuestion, runtime: Runtime | None = None) -> Encode
     return EncodedImage(vectors.spec.encoder_id, vector)
 
 
-def _asked(level: str, encoder: str) -> tuple[str, ...]:
-    """The encoder named, else the built-in ones of the level; a slide's vector is of its parts."""
-    wanted = _PARTS if level == "slide" else (level,)
-    if not encoder:
-        return tuple(name for name in default_encoder_names() if encoder_level(name) in wanted)
-    name = encoder.removesuffix(POOLED_SUFFIX)
-    if encoder_level(name) not in wanted:
-        raise InvalidRequest(f"encoder {encoder!r} does not encode a {level}")
-    return (name,)
-
-
 def _item(asked: ImageQuestion) -> Item:
     path = str(asked.image)
     if asked.level == "lesion":
         details = {"study_id": "query", "masks": {"primary": str(asked.mask)}, "modality": "CT"}
         return Item("ct_nifti", "series:query", path, (path,), "query", details)
     return Item("slide", "slide:query", path, (path,), "query", {"slide_id": "query"})
-
-
-def _of_level(rows: ItemRows, level: str, image: Path) -> VectorRows:
-    staged = [vectors for vectors in rows.vectors if vectors.spec.level == level]
-    if not staged:
-        raise BadInput(str(image), f"shows no {level} to ask about")
-    return min(staged, key=lambda vectors: vectors.spec.name == _LAST_CHOICE)
 
 
 def _place(table: pa.Table, rows: ItemRows, level: str) -> int:

@@ -29,7 +29,7 @@ def by_image(
     Args:
         client: of the store.
         question: to which its `encoder`, a name or id, answers, else the level's preferred one.
-        asked: the image; which encoder and how patches are cut is filled in here.
+        asked: the image.
         device: of a network.
         weights: folder with those of a network.
 
@@ -42,7 +42,7 @@ def by_image(
     stored = _stored_encoder(client, question)
     own = stored.name.removesuffix(POOLED_SUFFIX)
     runtime = runtime_for([own], device, str(weights) if weights else None)
-    encoded = encode_image(asked.as_stored(stored.name, stored.preprocessing), runtime)
+    encoded = encode_image(asked, stored.name, stored.preprocessing, runtime)
     require_same_weights(stored.name, encoded.encoder_id, stored.encoder_id)
     return replace(question, vector=tuple(encoded.vector.tolist()), encoder=encoded.encoder_id)
 

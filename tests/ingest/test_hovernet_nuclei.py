@@ -335,8 +335,8 @@ def test_ingest_adds_the_nuclei_of_a_network_once(
         stored = view.vectors(encoder).raw
         again = ingest(store, [folder], options)
         assert (again.unchanged, again.committed) == (1, 0)
-    question = ImageQuestion(folder / "P1.png", "nucleus", "hovernet-pannuke", mpp=0.25)
-    asked = encode_image(question, Runtime(weights=weights))
+    question = ImageQuestion(folder / "P1.png", "nucleus", mpp=0.25)
+    asked = encode_image(question, "hovernet-pannuke", "", Runtime(weights=weights))
     assert asked.encoder_id == encoder.encoder_id
     assert np.abs(stored - asked.vector).max(axis=1).min() < 1e-5
 

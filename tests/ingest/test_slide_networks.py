@@ -178,8 +178,8 @@ def test_an_image_asks_by_the_vector_that_ingest_would_store(
 ) -> None:
     tile = saved(tissue.crop((0, 0, 300, 300)), tmp_path / "tile.png")
     stored = vectors_of(rows_of(tile, weights, tmp_path, "hipt-4k"), "hipt-4k-pooled")[0]
-    question = ImageQuestion(tile, "slide", "hipt-4k-pooled", mpp=MPP)
-    asked = encode_image(question, Runtime(weights=weights))
+    question = ImageQuestion(tile, "slide", mpp=MPP)
+    asked = encode_image(question, "hipt-4k-pooled", "", Runtime(weights=weights))
     np.testing.assert_allclose(asked.vector, stored, rtol=1e-4, atol=1e-6)
 
 
