@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from tumorbase.ingest.chosen_encoders import encoders_of, finds_nuclei
+from tumorbase.ingest.imported_nuclei import nuclei_key
 from tumorbase.ingest.item import Context, Item, ItemRows, Plan
 from tumorbase.ingest.metadata_rows import metadata_rows
 from tumorbase.ingest.nucleus_rows import (
@@ -60,7 +61,7 @@ def plan_nuclei(paths: Sequence[Path], patient_of: Callable[[str], str]) -> Plan
         tuple(
             Item(
                 "nuclei",
-                f"nuclei:{file.stem}",
+                nuclei_key(file.stem),
                 str(file),
                 (str(file),),
                 patient_of(file.name),
@@ -82,14 +83,11 @@ def read_nuclei(item: Item, context: Context) -> ItemRows:
 
     Raises:
         BadInput: no JSON of either kind; a nucleus without contour, or with one of fewer than three
-            points, not finite, or wider than 2,000 pixels; the patient is not known; all of the
-            run's encoders look for nuclei themselves.
+            points, not finite, or wider than 2,000 pixels; the patient is not known.
     """
     if not item.patient_id:
         raise BadInput(item.path, "the patient is not known: patient_id is empty")
     encoders = [e for e in encoders_of(context, "nucleus") if not finds_nuclei(e)]
-    if not encoders:
-        raise BadInput(item.path, "no encoder takes contours of nuclei; name nucleus-shape as well")
     started = perf_counter()
     found = _read(item.path)
     mpp = found.mpp or context.mpp

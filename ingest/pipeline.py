@@ -19,6 +19,7 @@ from tumorbase.ingest.device_process import networks_apart
 from tumorbase.ingest.drawn_scan import SCAN_KINDS
 from tumorbase.ingest.encodings import Encoded, encoded_items, further_key, is_given_to
 from tumorbase.ingest.fingerprint import fingerprint_item, fingerprint_rows
+from tumorbase.ingest.imported_nuclei import leave_nuclei_to_import
 from tumorbase.ingest.item import Context, Item, ItemRows, Rejected, VectorRows
 from tumorbase.ingest.planning import SOURCES, plan
 from tumorbase.ingest.pseudonyms import pseudonym
@@ -77,7 +78,8 @@ class IngestSummary:
     An input is `committed` if it is new, or if it or an encoder changed. `timings` are seconds
     summed over inputs: read, resample, encode, commit, and for HoVer-Net network and nuclei.
     `outdated` counts, by encoder id, inputs that changed and whose vectors by an encoder that the
-    run did not use went with what they were before.
+    run did not use went with what they were before. `left_out` counts files of nuclei in a run
+    whose encoders of nuclei are networks: these look for nuclei themselves and take no contours.
     """
 
     run_id: str
@@ -88,13 +90,14 @@ class IngestSummary:
     timings: dict[str, float] = field(default_factory=dict)
     committed: int = 0
     outdated: dict[str, int] = field(default_factory=dict)
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
 class Progress:
     """How far a run is: the item just finished, and what became of it.
 
-    `state` is committed, unchanged or quarantined.
+    `state` is committed, unchanged, quarantined or left out.
     """
 
     done: int
@@ -147,6 +150,7 @@ def _ingest(
     workers = options.workers or os.cpu_count() or 1
     try:
         planned, context = plan(paths, options.source, run.context)
+        planned = leave_nuclei_to_import(planned, run.is_stored)
         if any(item.kind == "case" for item in planned.items):
             series = store.view().table("series")
             planned = refuse_partial_cases(planned, series, run.stored_id)
@@ -194,6 +198,7 @@ class _Run:
         self._timings: defaultdict[str, float] = defaultdict(float)
         self._unchanged = 0
         self._committed = 0
+        self._left_out = 0
         self._outdated_vectors: Counter[str] = Counter()
         self._ready: list[tuple[Item, CommitContent]] = []
         self._ready_seconds = 0.0
@@ -222,7 +227,10 @@ class _Run:
                 self._refuse(error, item, progress)
                 continue
             missing = self._missing(item, content)
-            if missing is None:
+            if missing is None and item.kind == "nuclei" and not self._wanted(item):
+                self._left_out += 1
+                self._report(item, "left out", progress)
+            elif missing is None:
                 yield Pending(item, content, self.context)
             elif missing:
                 yield Pending(item, content, self._only(missing))
@@ -340,6 +348,7 @@ class _Run:
             timings={name: round(seconds, 4) for name, seconds in self._timings.items()},
             committed=self._committed,
             outdated=dict(sorted(self._outdated_vectors.items())),
+            left_out=self._left_out,
         )
         key = self.options.pseudonym_key
         refused = [
@@ -349,6 +358,10 @@ class _Run:
         record = asdict(summary) | {"quarantined": len(refused)}
         self.store.record_run(self.run_id, self.started_at, record, refused)
         return summary
+
+    def is_stored(self, key: str) -> bool:
+        """Whether the item of this key was in the store when the run began."""
+        return self.stored_id(key) in self._known
 
     def stored_id(self, one: str) -> str:
         """What an id is in the store: itself, or its pseudonym."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from tumorbase.ingest.case_plan import plan_cases
 from tumorbase.ingest.cohort import plan_cohort
 from tumorbase.ingest.guess import guess_sources
-from tumorbase.ingest.imported_nuclei import leave_nuclei_to_import
 from tumorbase.ingest.item import Context, Item, Plan, Rejected
 from tumorbase.ingest.patient_names import patient_of_file
 from tumorbase.ingest.readers import PLANNERS, planner_of
@@ -39,7 +38,7 @@ def plan(paths: Sequence[Path], source: str | None, context: Context) -> tuple[P
             rejected.extend(planned.rejected)
     if any(encoder_level(name) == "series" for name in context.encoders):
         items += plan_cases(items)
-    return leave_nuclei_to_import(Plan(tuple(items), tuple(rejected))), context
+    return Plan(tuple(items), tuple(rejected)), context
 
 
 def _plan_source(source: str, paths: list[Path], context: Context) -> tuple[Plan, Context]:

@@ -177,6 +177,11 @@ def _print_summary(summary: IngestSummary) -> None:
             f"{count} inputs changed: their vectors by {encoder} were of what they were before and "
             "are gone; ingest with that --encoder makes them anew"
         )
+    if summary.left_out:
+        print_note(
+            f"{summary.left_out} files of nuclei left out: no encoder of this run takes contours; "
+            "name nucleus-shape as well"
+        )
     print_note(
         f"{summary.committed} inputs committed, {summary.unchanged} unchanged, "
         f"{len(summary.quarantined)} quarantined, in {summary.seconds:.1f} s"

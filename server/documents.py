@@ -72,7 +72,7 @@ def diagnosed_document(diagnosed: Diagnosed) -> dict[str, Any]:
 
 
 def ingest_document(summary: IngestSummary) -> dict[str, Any]:
-    """run_id, added, unchanged, quarantined, seconds, timings, committed."""
+    """run_id, added, unchanged, quarantined, seconds, timings, committed, outdated, left_out."""
     return _in_order(asdict(summary), "added", "timings")
 
 

@@ -35,7 +35,7 @@ from tumorbase.models.hovernet_post import instances
 from tumorbase.models.hovernet_tiling import predict_with_features
 from tumorbase.models.networks import build
 from tumorbase.models.nucleus_pooling import pool_under_nuclei
-from tumorbase.store.errors import BadInput, MissingWeights
+from tumorbase.store.errors import MissingWeights
 from tumorbase.store.store import Store
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "hovernet_post.py"
@@ -341,10 +341,9 @@ def test_ingest_adds_the_nuclei_of_a_network_once(
     assert np.abs(stored - asked.vector).max(axis=1).min() < 1e-5
 
 
-@pytest.mark.usefixtures("small_windows")
-def test_a_network_looks_beside_nuclei_that_were_imported(
-    tile: Callable[[str], Path], weights: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def with_contours(tile: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A cohort of one slide and a file of one nucleus of it."""
     slides = tmp_path / "cohort/pathology/slides"
     slides.parent.mkdir(parents=True)
     tile("RGB").parent.rename(slides)
@@ -352,15 +351,64 @@ def test_a_network_looks_beside_nuclei_that_were_imported(
     square = {"contour": [[10, 10], [20, 10], [20, 20], [10, 20]], "type": 1, "type_prob": 0.9}
     content = json.dumps({"mag": 40, "nuc": {"1": square}})
     (slides.parent / "nuclei/P1.json").write_text(content)
-    plain = IngestOptions(mpp=0.25, workers=1)
-    network = replace(plain, encoders=("hovernet-pannuke",), weights=str(weights), device="cpu")
+    return tmp_path / "cohort"
+
+
+SHAPES = IngestOptions(mpp=0.25, workers=1)
+
+
+def by_network(weights: Path) -> IngestOptions:
+    return replace(SHAPES, encoders=("hovernet-pannuke",), weights=str(weights), device="cpu")
+
+
+def counted(store: Store) -> dict[str, int]:
+    """How many nuclei each encoder has."""
+    view = store.view()
+    return {encoder.name: view.vector_rows(encoder) for encoder in view.encoders("nucleus")}
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_network_looks_beside_nuclei_that_were_imported(
+    with_contours: Path, weights: Path, tmp_path: Path
+) -> None:
     with Store.create(tmp_path / "store") as store:
-        ingest(store, [tmp_path / "cohort"], plain)
-        summary = ingest(store, [tmp_path / "cohort"], network)
-        view = store.view()
-        rows = {e.name: view.vector_rows(e) for e in view.encoders("nucleus")}
+        ingest(store, [with_contours], SHAPES)
+        summary = ingest(store, [with_contours], by_network(weights))
+        nuclei = counted(store)
     assert (summary.quarantined, summary.committed, summary.unchanged) == ((), 1, 1)
-    assert rows == {"nucleus-shape": 1, "hovernet-pannuke": 2}
+    assert nuclei == {"nucleus-shape": 1, "hovernet-pannuke": 2}
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_contours_are_left_out_of_a_run_of_networks_and_taken_by_a_later_one(
+    with_contours: Path, weights: Path, tmp_path: Path
+) -> None:
+    states = []
+    with Store.create(tmp_path / "store") as store:
+        first = ingest(
+            store, [with_contours], by_network(weights), lambda told: states.append(told.state)
+        )
+        assert counted(store) == {"hovernet-pannuke": 2}
+        assert (first.quarantined, first.committed, first.left_out) == ((), 1, 1)
+        assert sorted(states) == ["committed", "left out"]
+        later = ingest(store, [with_contours], SHAPES)
+        assert (later.committed, later.left_out) == (2, 0)
+        assert counted(store) == {"nucleus-shape": 1, "hovernet-pannuke": 2}
+
+
+@pytest.mark.parametrize("key", [None, b"a key of sixteen bytes"])
+def test_imported_nuclei_stay_those_of_a_slide_that_comes_again_without_them(
+    with_contours: Path, tmp_path: Path, key: bytes | None
+) -> None:
+    slides, options = with_contours / "pathology/slides", replace(SHAPES, pseudonym_key=key)
+    with Store.create(tmp_path / "store") as store:
+        ingest(store, [with_contours], options)
+        again = ingest(store, [slides], options)
+        assert (again.unchanged, again.committed) == (1, 0)
+        with (slides / "P1.png").open("ab") as changed:
+            changed.write(b" ")
+        assert ingest(store, [slides], options).committed == 1
+        assert counted(store) == {"nucleus-shape": 1}
 
 
 def test_missing_weights_are_named(tile: Callable[[str], Path], tmp_path: Path) -> None:
@@ -398,8 +446,5 @@ def test_a_slide_too_coarse_for_nuclei_is_not_searched(
 def test_contours_are_not_given_to_a_network(weights: Path, tmp_path: Path) -> None:
     (tmp_path / "P1.json").write_text('{"mag": 40, "nuc": {}}')
     (item,) = plan_nuclei([tmp_path / "P1.json"], lambda name: "P1").items
-    networks = Context(tmp_path, ("hovernet-pannuke",), Runtime(weights=weights))
-    with pytest.raises(BadInput, match="name nucleus-shape as well"):
-        read_nuclei(item, networks)
     both = Context(tmp_path, ("nucleus-shape", "hovernet-pannuke"), Runtime(weights=weights))
     assert [v.spec.name for v in read_nuclei(item, both).vectors] == ["nucleus-shape"]

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from scipy.spatial import cKDTree
 
 from tumorbase.ingest import slide_nuclei
+from tumorbase.ingest.imported_nuclei import leave_nuclei_to_import
 from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.ingest.patient_names import patient_of_file
 from tumorbase.ingest.planning import plan
@@ -267,7 +268,8 @@ def test_nuclei_of_a_file_replace_segmentation(shared: Path, tmp_path: Path) -> 
     (folder / "S1.json").write_text('{"mag": 40, "nuc": {}}')
     context = Context(staging, mpp=0.5)
     planned, _ = plan([folder / "S1.jpg", folder / "S1.json"], None, context)
-    (item,) = [item for item in planned.items if item.kind == "slide"]
+    items = leave_nuclei_to_import(planned, lambda key: False).items
+    (item,) = [item for item in items if item.kind == "slide"]
     rows = read_slide(item, context)
     assert {vectors.spec.level for vectors in rows.vectors} == {"patch", "slide"}
 
