@@ -57,7 +57,7 @@ class MaskLesion:
 
 @dataclass(frozen=True)
 class SeriesIdentity:
-    """Whose lesions these are; `time` is when the series was taken, UTC, None if not stated."""
+    """Whose lesions these are; `time` is that of the study, UTC, None if not stated."""
 
     patient_id: str
     study_id: str
@@ -163,8 +163,8 @@ def _row(lesion: MaskLesion, grid: Grid, identity: SeriesIdentity) -> dict[str, 
         "short_axis_mm": axes[1],
         "volume_mm3": lesion.voxels * grid.voxel_mm3,
         "body_part": None,
-        "event_time": identity.time,
-        "known_at": identity.time,
+        "event_time": None,  # its study's
+        "known_at": None,
     }
 
 

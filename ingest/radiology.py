@@ -38,11 +38,12 @@ def read_ct_nifti(item: Item, context: Context) -> ItemRows:
 
 
 def read_dicom_series(item: Item, context: Context) -> ItemRows:
-    """Rows of one DICOM series and what is drawn on it; times are those of the study.
+    """Rows of one DICOM series and what is drawn on it; the study has its time, the others none.
 
     `item` is as `plan_dicom` makes it, with "masks" as of `read_ct_nifti` if NIfTI masks lie beside
-    it. Lesions carry the study's time, not the day they were outlined: they are measurements of
-    what the images showed. Identifying attributes become facts only with `context.keep_identity`.
+    it. The store gives lesions the time of their study, not of the day they were outlined: they are
+    measurements of what the images showed. Identifying attributes become facts only with
+    `context.keep_identity`.
 
     Raises:
         BadInput: as `read_scan`.
@@ -110,8 +111,8 @@ def _series_tables(
         "spacing_z_mm": z_mm,
         "spacing_y_mm": y_mm,
         "spacing_x_mm": x_mm,
-        "event_time": identity.time,
-        "known_at": identity.time,
+        "event_time": None,  # its study's
+        "known_at": None,
     }
     rows = {"patient": patient, "study": study, "series": series}
     return {name: pa.Table.from_pylist([row], schema=METADATA[name]) for name, row in rows.items()}

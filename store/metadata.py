@@ -36,7 +36,8 @@ CREATE TABLE models (
 IS_VISIBLE = "c.commit_id <= $commit AND (c.superseded_by IS NULL OR c.superseded_by > $commit)"
 
 _VISIBLE = f"""visible AS (
-    SELECT commit_id, committed_at FROM main.commits c WHERE {IS_VISIBLE}
+    SELECT commit_id, committed_at, ends_with(kind, '_table') AS is_table
+    FROM main.commits c WHERE {IS_VISIBLE}
 )"""
 
 # What is read under each name. A fact that states no time is known since its commit, not before.
@@ -44,23 +45,28 @@ _TIMED = """SELECT t.* EXCLUDE (commit_id, event_time, known_at),
         coalesce(t.event_time, t.known_at, v.committed_at) AS event_time,
         coalesce(t.known_at, t.event_time, v.committed_at) AS known_at
     FROM main.{table} t JOIN visible v USING (commit_id)"""
-_READ = {
-    "patient": "SELECT DISTINCT patient_id FROM main.patient JOIN visible USING (commit_id)",
-    "panel": "SELECT DISTINCT panel_id, columns FROM main.panel JOIN visible USING (commit_id)",
-    # A study is named by its images and by a table; whoever states the date gives it.
-    "study": """SELECT patient_id, study_id, max(study_date) AS study_date,
-        coalesce(max(known_at), max(study_date), min(committed_at)) AS known_at
-    FROM main.study JOIN visible USING (commit_id) GROUP BY patient_id, study_id""",
-    # A lesion without a time of its own has that of its study, and none is known before its study.
-    "lesion": """SELECT t.* EXCLUDE (commit_id, event_time, known_at),
+# What is of a study and states no time has that of the study, and none is known before its study.
+_OF_STUDY = """SELECT t.* EXCLUDE (commit_id, event_time, known_at),
         coalesce(t.event_time, s.study_date, t.known_at, v.committed_at) AS event_time,
         coalesce(
             t.known_at,
             greatest(t.event_time, CASE WHEN s.study_date IS NOT NULL THEN s.known_at END),
             s.known_at,
             v.committed_at) AS known_at
-    FROM main.lesion t JOIN visible v USING (commit_id)
-    LEFT JOIN study s ON s.patient_id = t.patient_id AND s.study_id = t.study_id""",
+    FROM main.{table} t JOIN visible v USING (commit_id)
+    LEFT JOIN study s ON s.patient_id = t.patient_id AND s.study_id = t.study_id"""
+_READ = {
+    "patient": "SELECT DISTINCT patient_id FROM main.patient JOIN visible USING (commit_id)",
+    "panel": "SELECT DISTINCT panel_id, columns FROM main.panel JOIN visible USING (commit_id)",
+    # A study is named by its images and by tables; what these state goes before a header's date.
+    "study": """SELECT patient_id, study_id,
+        coalesce(max(study_date) FILTER (is_table), max(study_date)) AS study_date,
+        coalesce(
+            max(known_at) FILTER (is_table), max(study_date) FILTER (is_table),
+            max(known_at), max(study_date), min(committed_at)) AS known_at
+    FROM main.study JOIN visible USING (commit_id) GROUP BY patient_id, study_id""",
+    "series": _OF_STUDY.format(table="series"),
+    "lesion": _OF_STUDY.format(table="lesion"),
     # Features and nuclei name a slide too; the row of the slide itself goes before theirs.
     "slide": _TIMED.format(table="slide")
     + """ QUALIFY row_number() OVER (
@@ -93,12 +99,12 @@ def create_tables() -> str:
 def visible_query(query: str) -> str:
     """`query` over the tables of METADATA as the commit `$commit` sees them."""
     named = {name for name in METADATA if re.search(rf"\b{name}\b", query)}
-    if "lesion" in named:
+    if named & {"series", "lesion"}:
         named.add("study")
     parts = [
         f"{name} AS ({_READ.get(name) or _TIMED.format(table=name)})"
         for name in METADATA
         if name in named
     ]
-    # study is defined before lesion, which reads it: METADATA lists it first.
+    # study is defined before series and lesion, which read it: METADATA lists it first.
     return f"WITH {', '.join([_VISIBLE, *parts])} SELECT * FROM ({query})"

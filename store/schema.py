@@ -19,7 +19,8 @@ _FACT_TIMES = [("event_time", TIME), ("known_at", TIME)]
 METADATA: dict[str, pa.Schema] = {
     # One row wherever a source names the patient; the visible table has one row a patient.
     "patient": pa.schema([("patient_id", pa.string())]),
-    # The visible table has one row for each (patient_id, study_id), with the date any source gave.
+    # The visible table has one row for each (patient_id, study_id), dated by a table that states a
+    # date, else by its images.
     "study": pa.schema(
         [
             ("patient_id", pa.string()),

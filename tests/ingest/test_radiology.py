@@ -19,10 +19,12 @@ from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.ingest.lesion_vectors import body_box, cut
 from tumorbase.ingest.mask_lesions import LabelMask, find_lesions
 from tumorbase.ingest.nifti_plan import plan_nifti
+from tumorbase.ingest.pipeline import IngestOptions, ingest
 from tumorbase.ingest.radiology import read_ct_nifti, read_dicom_series
 from tumorbase.ingest.volume import Grid, Volume
 from tumorbase.store.errors import BadInput
 from tumorbase.store.schema import METADATA, VECTOR_ROWS
+from tumorbase.store.store import Store
 
 
 @pytest.fixture
@@ -136,7 +138,6 @@ def test_nifti_mask_beside_dicom_gives_the_lesion_of_the_nifti_image(
     (expected,) = read_ct_nifti(nifti, context).tables["lesion"].to_pylist()
     for name in ("volume_mm3", "x_mm", "y_mm", "z_mm", "long_axis_mm", "short_axis_mm"):
         assert found[name] == pytest.approx(expected[name], rel=1e-4)
-    assert found["event_time"] == datetime.fromisoformat(item.details["study_time"])
 
 
 @pytest.mark.parametrize("asked", [(), ("radiomics", "measurement"), ("radiomics-mr",)])
@@ -174,14 +175,35 @@ def test_lymph_nodes_are_lesions_of_their_own_region(study: Path, context: Conte
     ]
 
 
-def test_times_of_dicom_are_those_of_the_study(sts: Path, context: Context) -> None:
+def test_the_time_of_dicom_is_the_studys(sts: Path, context: Context) -> None:
     (item,) = plan_dicom([sts / "STS_002" / "dicom_CT"]).items
     tables = read_dicom_series(item, context).tables
     taken = datetime(2006, 1, 28, 14, 54, 27)
     assert tables["study"]["study_date"].to_pylist() == [taken]
     for name in ("series", "lesion"):
-        assert tables[name]["event_time"].to_pylist() == [taken]
-        assert tables[name]["known_at"].to_pylist() == [taken]
+        assert tables[name]["event_time"].to_pylist() == [None]
+        assert tables[name]["known_at"].to_pylist() == [None]
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["table first", "images first"])
+def test_the_date_of_a_studies_csv_goes_before_that_of_the_images(
+    sts: Path, tmp_path: Path, first: int
+) -> None:
+    images, cohort = tmp_path / "images", tmp_path / "cohort"
+    images.mkdir()
+    cohort.mkdir()
+    for file in sorted((sts / "STS_002/dicom_CT/image").glob("*.dcm"))[:3]:
+        shutil.copy(file, images)
+    study_id = pydicom.dcmread(images / "000000.dcm").StudyInstanceUID
+    row = f"STS_002,{study_id},2001-02-03"
+    (cohort / "studies.csv").write_text(f"patient_id,study_id,study_date\n{row}\n")
+    with Store.create(tmp_path / "store") as store:
+        for path in ((cohort, images), (images, cohort))[first]:
+            assert ingest(store, [path], IngestOptions(workers=1)).committed == 1
+        (study,) = store.view().table("study").to_pylist()
+        (series,) = store.view().table("series").to_pylist()
+    taken = datetime(2001, 2, 3)
+    assert [study["study_date"], series["event_time"], series["known_at"]] == [taken] * 3
 
 
 def test_identifying_attributes_are_kept_only_when_asked_for(

@@ -60,6 +60,46 @@ def test_a_dated_lesion_of_an_undated_study_is_known_since_its_date(store):
     assert lesion_times(store, {}, {"event_time": TAKEN}) == (TAKEN, TAKEN)
 
 
+def put_study(store: Store, kind: str, **study: datetime) -> None:
+    """An item of this kind that names the study s, with a lesion and a series of it."""
+    ids = {"patient_id": "p", "study_id": "s"}
+    tables = {
+        "study": table("study", **ids, **study),
+        "series": table("series", series_id=kind, **ids),
+        "lesion": table("lesion", lesion_id=kind, **ids),
+    }
+    store.commit(CommitContent(kind, kind, kind, "print", "run", tables))
+
+
+@pytest.mark.parametrize(
+    "kinds", [("studies_table", "dicom_series"), ("dicom_series", "studies_table")]
+)
+@pytest.mark.parametrize("header", [datetime(2019, 1, 1), datetime(2021, 1, 1)])
+@pytest.mark.parametrize("known", [{}, {"known_at": REPORTED}], ids=["", "known_at"])
+def test_the_date_of_a_table_goes_before_a_headers(store, kinds, header, known):
+    stated = {
+        "studies_table": {"study_date": TAKEN, **known},
+        "dicom_series": {"study_date": header, "known_at": header},
+    }
+    for kind in kinds:
+        put_study(store, kind, **stated[kind])
+    known_at = known.get("known_at", TAKEN)
+    (study,) = store.view().table("study").to_pylist()
+    assert (study["study_date"], study["known_at"]) == (TAKEN, known_at)
+    for name in ("series", "lesion"):
+        times = {
+            (row["event_time"], row["known_at"]) for row in store.view().table(name).to_pylist()
+        }
+        assert times == {(TAKEN, known_at)}
+
+
+def test_a_table_without_a_date_leaves_it_to_the_header(store):
+    put_study(store, "studies_table")
+    put_study(store, "dicom_series", study_date=TAKEN, known_at=TAKEN)
+    (study,) = store.view().table("study").to_pylist()
+    assert (study["study_date"], study["known_at"]) == (TAKEN, TAKEN)
+
+
 def test_what_states_no_time_is_known_since_its_commit(store):
     before = datetime(2026, 1, 1)
     event_time, known_at = lesion_times(store, {}, {})
