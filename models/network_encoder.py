@@ -13,6 +13,7 @@ from tumorbase.models.checkpoints import load_into, read_notes, read_state
 from tumorbase.models.encoders import EncoderSpec, Runtime, canonical
 from tumorbase.models.inference import Inference
 from tumorbase.models.networks import build
+from tumorbase.models.own_random_numbers import OwnRandomNumbers
 from tumorbase.models.published import Weights
 from tumorbase.models.weights import FoundWeights, UnusableWeights, file_sha256
 
@@ -116,7 +117,8 @@ def load_published(weights: Weights, found: FoundWeights) -> nn.Module:
         raise UnusableWeights(f"{path}: expected config to be an object, got {stated!r}")
     config = {**weights.config, **stated}
     try:
-        network = build(weights.network, **config)
+        with OwnRandomNumbers():  # a training at work in another thread could not be repeated
+            network = build(weights.network, **config)
     except (TypeError, ValueError) as error:
         raise UnusableWeights(
             f"{path}: {weights.network} cannot be built of {config}: {error}"
