@@ -149,7 +149,8 @@ def fetching(hub: HubFile) -> str:
 
 
 def _missing(weights: Weights, folders: Sequence[Path]) -> str:
-    name = weights.file or f"{file_stem(weights)}{SUFFIXES[0]}"
+    suffix = Path(weights.hub.path).suffix if weights.hub else SUFFIXES[0]
+    name = weights.file or f"{file_stem(weights)}{suffix}"
     places = " or ".join(map(str, folders)) or f"a folder named by --weights or ${FOLDER_VARIABLE}"
     parts = [f"weights of {weights.name} not found: put {name} into {places}"]
     if weights.sha256:

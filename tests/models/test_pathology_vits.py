@@ -157,11 +157,11 @@ def test_missing_weights_are_told_with_where_to_ask_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cached_repository("owner/net", tmp_path, monkeypatch)
-    with pytest.raises(ValueError, match="weights of virchow2 not found") as caught:
-        build_encoder("virchow2", Runtime())
+    with pytest.raises(ValueError, match=r"weights of uni2-h not found: put uni2-h\.bin") as caught:
+        build_encoder("uni2-h", Runtime())
     for part in (
-        "Hugging Face paige-ai/Virchow2, gated: accept its terms there first",
-        "hf download paige-ai/Virchow2",
+        "Hugging Face MahmoodLab/UNI2-h, gated: accept its terms there first",
+        "hf download MahmoodLab/UNI2-h pytorch_model.bin",
         "CC BY-NC-ND 4.0",
         "not for commercial use",
     ):
