@@ -173,6 +173,16 @@ def test_a_tile_smaller_than_a_patch_is_one_patch_and_one_region(
     assert vectors_of(rows, "hipt-4k").shape == (1, 576)
 
 
+def test_a_transformer_of_pathology_embeds_a_slides_patches_and_the_slide(
+    tissue: Image.Image, tmp_path: Path
+) -> None:
+    save_weights("virchow2", tmp_path, depth=1)
+    tile = saved(tissue.crop((0, 0, 512, 256)), tmp_path / "tile.png")
+    rows = rows_of(tile, tmp_path, tmp_path, "virchow2")
+    assert vectors_of(rows, "virchow2").shape == (2, 2560)
+    assert vectors_of(rows, "virchow2-pooled").shape == (1, 5120)
+
+
 def test_an_image_asks_by_the_vector_that_ingest_would_store(
     tissue: Image.Image, weights: Path, tmp_path: Path
 ) -> None:
