@@ -51,6 +51,7 @@ ADDED = {
 # Small items are committed together, up to about this much work: a commit costs some 30 ms, as much
 # as reading a small item does, and this much work is all that a kill can undo.
 COMMIT_AFTER_SECONDS = 1.0
+MIN_PATCH_PX, MAX_PATCH_PX = 32, 4096
 
 
 @dataclass(frozen=True)
@@ -408,6 +409,10 @@ def _check(paths: Sequence[Path], options: IngestOptions) -> None:
     if not 0 < options.patch_mpp < 1000:
         raise InvalidRequest(
             f"patch mpp must be in (0, 1000) micrometres per pixel, got {options.patch_mpp}"
+        )
+    if not MIN_PATCH_PX <= options.patch_px <= MAX_PATCH_PX:
+        raise InvalidRequest(
+            f"patch px must be in [{MIN_PATCH_PX}, {MAX_PATCH_PX}] pixels, got {options.patch_px}"
         )
     if options.workers is not None and options.workers < 1:
         raise InvalidRequest(f"workers must be at least 1, got {options.workers}")

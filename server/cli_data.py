@@ -32,6 +32,7 @@ _QUARANTINED_EXIT = 3
 @click.option("--compile", "is_compiled", is_flag=True, help="Compile networks: pays on long runs.")
 @click.option("--mpp", type=float, help="Micrometres per pixel of slides that state none.")
 @click.option("--patch-mpp", default=0.5, show_default=True, help="At which patches are encoded.")
+@click.option("--patch-px", default=256, show_default=True, help="Side of a patch, in pixels.")
 @click.option(
     "--min-lesion-mm3", default=10.0, show_default=True, help="Smaller parts are no lesions."
 )
@@ -58,6 +59,7 @@ def ingest(
     is_compiled: bool,
     mpp: float | None,
     patch_mpp: float,
+    patch_px: int,
     min_lesion_mm3: float,
     pseudonymise: bool,
     pseudonym_key: Path | None,
@@ -84,6 +86,7 @@ def ingest(
         is_compiled=is_compiled,
         mpp=mpp,
         patch_mpp=patch_mpp,
+        patch_px=patch_px,
         min_lesion_mm3=min_lesion_mm3,
         keep_identity=keep_identity,
         pseudonym_key=_key(access, pseudonym_key) if pseudonymise or pseudonym_key else None,

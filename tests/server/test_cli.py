@@ -93,6 +93,16 @@ def test_ingest_makes_the_store_and_a_second_run_changes_nothing(
     assert again["unchanged"] > 0
 
 
+def test_patches_are_cut_at_the_size_asked_for(small_cohort: Path, tmp_path: Path) -> None:
+    slides = small_cohort / "pathology" / "slides"
+    words = ("ingest", slides, "--store", tmp_path / "s", "--mpp", 0.5, "--workers", 1)
+    assert answer(*words, "--patch-px", 128)["added"]["patches"] == 2 * 4 * 4
+    assert answer(*words, "--patch-px", 256)["committed"] == 2
+    listed = answer("encoders", "--store", tmp_path / "s")["encoders"]
+    patches = {each["vectors"] for each in listed if each["name"] == "stain-texture"}
+    assert patches >= {2 * 4 * 4, 2 * 2 * 2}  # each beside the other
+
+
 def test_quarantined_inputs_are_named_and_the_exit_status_says_so(tmp_path: Path) -> None:
     folder = tmp_path / "cohort"
     folder.mkdir()
@@ -156,6 +166,7 @@ def test_what_cannot_be_ingested_with_makes_no_store(
         (("--source", "nothing"), "deeplesion"),
         (("--mpp", "0"), "mpp must be in"),
         (("--patch-mpp", "-1"), "patch mpp must be in"),
+        (("--patch-px", "8"), "patch px must be in"),
         (("--workers", "0"), "at least 1"),
     ],
 )
