@@ -76,6 +76,7 @@ class IngestOptions:
 class IngestSummary:
     """What a run did: things `added`, by kind, and what became of the inputs.
 
+    `encoded` counts the vectors that it made, by encoder id, of things that were there before too.
     An input is `committed` if it is new, or if it or an encoder changed. `timings` are seconds
     summed over inputs: read, resample, encode, commit, and for HoVer-Net network and nuclei.
     `outdated` counts, by encoder id, inputs that changed and whose vectors by an encoder that the
@@ -92,6 +93,7 @@ class IngestSummary:
     committed: int = 0
     outdated: dict[str, int] = field(default_factory=dict)
     left_out: int = 0
+    encoded: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,7 @@ class _Run:
         self._committed = 0
         self._left_out = 0
         self._outdated_vectors: Counter[str] = Counter()
+        self._encoded: Counter[str] = Counter()
         self._ready: list[tuple[Item, CommitContent]] = []
         self._ready_seconds = 0.0
         self._done = 0
@@ -279,6 +282,8 @@ class _Run:
         else:
             rows = _vectors_of(names, rows)
             key = further_key(key, map(self._encoder_ids.__getitem__, names))
+        for vectors in rows.vectors:
+            self._encoded[vectors.spec.encoder_id] += vectors.rows
         self._ready.append((item, self._content(item, key, content, names, rows)))
         self._ready_seconds += sum(rows.seconds.values())
         if self._ready_seconds >= COMMIT_AFTER_SECONDS:
@@ -350,6 +355,7 @@ class _Run:
             committed=self._committed,
             outdated=dict(sorted(self._outdated_vectors.items())),
             left_out=self._left_out,
+            encoded=dict(sorted(self._encoded.items())),
         )
         key = self.options.pseudonym_key
         refused = [

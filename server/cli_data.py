@@ -173,6 +173,9 @@ def _print_summary(summary: IngestSummary) -> None:
     added = {name: count for name, count in summary.added.items() if count}
     if added:
         print_table(["added", "count"], sorted(added.items()))
+    encoded = {encoder: count for encoder, count in summary.encoded.items() if count}
+    if encoded:
+        print_table(["encoder", "vectors"], sorted(encoded.items()))
     if summary.quarantined:
         print_table(["quarantined", "reason"], [[q.path, q.reason] for q in summary.quarantined])
     for encoder, count in summary.outdated.items():

@@ -72,8 +72,8 @@ def diagnosed_document(diagnosed: Diagnosed) -> dict[str, Any]:
 
 
 def ingest_document(summary: IngestSummary) -> dict[str, Any]:
-    """run_id, added, unchanged, quarantined, seconds, timings, committed, outdated, left_out."""
-    return _in_order(asdict(summary), "added", "timings")
+    """The fields of `IngestSummary`, by their names."""
+    return _in_order(asdict(summary), "added", "timings", "outdated", "encoded")
 
 
 def status_document(overview: Overview) -> dict[str, Any]:

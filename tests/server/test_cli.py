@@ -97,10 +97,13 @@ def test_patches_are_cut_at_the_size_asked_for(small_cohort: Path, tmp_path: Pat
     slides = small_cohort / "pathology" / "slides"
     words = ("ingest", slides, "--store", tmp_path / "s", "--mpp", 0.5, "--workers", 1)
     assert answer(*words, "--patch-px", 128)["added"]["patches"] == 2 * 4 * 4
-    assert answer(*words, "--patch-px", 256)["committed"] == 2
+    again = answer(*words, "--patch-px", 256)["encoded"]
     listed = answer("encoders", "--store", tmp_path / "s")["encoders"]
-    patches = {each["vectors"] for each in listed if each["name"] == "stain-texture"}
-    assert patches >= {2 * 4 * 4, 2 * 2 * 2}  # each beside the other
+    vectors = {each["encoder_id"]: each["vectors"] for each in listed if each["vectors"]}
+    assert sorted(again.values()) == [2, 2 * 2 * 2]  # of slides and of patches
+    assert again.items() < vectors.items()
+    assert sorted(vectors.values())[-1] > 2 * 4 * 4  # nuclei
+    assert 2 * 4 * 4 in vectors.values()  # beside the others
 
 
 def test_quarantined_inputs_are_named_and_the_exit_status_says_so(tmp_path: Path) -> None:

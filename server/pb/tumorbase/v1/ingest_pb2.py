@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tumorbase/v1/ingest.proto\x12\x0ctumorbase.v1\"I\n\nRunRequest\x12\r\n\x05paths\x18\x01 \x03(\t\x12,\n\x07options\x18\x02 \x01(\x0b\x32\x1b.tumorbase.v1.IngestOptions\"\x93\x03\n\rIngestOptions\x12\x13\n\x06source\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08\x65ncoders\x18\x02 \x03(\t\x12\x14\n\x07workers\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x13\n\x06\x64\x65vice\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x10\n\x03mpp\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12\x16\n\tpatch_mpp\x18\x06 \x01(\x01H\x04\x88\x01\x01\x12\x15\n\x08patch_px\x18\x07 \x01(\x03H\x05\x88\x01\x01\x12\x1b\n\x0emin_lesion_mm3\x18\x08 \x01(\x01H\x06\x88\x01\x01\x12\x15\n\rkeep_identity\x18\t \x01(\x08\x12\x1a\n\rpseudonym_key\x18\n \x01(\x0cH\x07\x88\x01\x01\x12\x14\n\x07weights\x18\x0b \x01(\tH\x08\x88\x01\x01\x12\x13\n\x0bis_compiled\x18\x0c \x01(\x08\x42\t\n\x07_sourceB\n\n\x08_workersB\t\n\x07_deviceB\x06\n\x04_mppB\x0c\n\n_patch_mppB\x0b\n\t_patch_pxB\x11\n\x0f_min_lesion_mm3B\x10\n\x0e_pseudonym_keyB\n\n\x08_weights\"w\n\x0bRunResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.tumorbase.v1.IngestProgressH\x00\x12.\n\x07summary\x18\x02 \x01(\x0b\x32\x1b.tumorbase.v1.IngestSummaryH\x00\x42\x06\n\x04part\"J\n\x0eIngestProgress\x12\x0c\n\x04\x64one\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\"\xd6\x03\n\rIngestSummary\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x35\n\x05\x61\x64\x64\x65\x64\x18\x02 \x03(\x0b\x32&.tumorbase.v1.IngestSummary.AddedEntry\x12\x11\n\tunchanged\x18\x03 \x01(\x03\x12.\n\x0bquarantined\x18\x04 \x03(\x0b\x32\x19.tumorbase.v1.Quarantined\x12\x0f\n\x07seconds\x18\x05 \x01(\x01\x12\x39\n\x07timings\x18\x06 \x03(\x0b\x32(.tumorbase.v1.IngestSummary.TimingsEntry\x12\x11\n\tcommitted\x18\x07 \x01(\x03\x12;\n\x08outdated\x18\x08 \x03(\x0b\x32).tumorbase.v1.IngestSummary.OutdatedEntry\x12\x10\n\x08left_out\x18\t \x01(\x03\x1a,\n\nAddedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a.\n\x0cTimingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rOutdatedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"+\n\x0bQuarantined\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t2F\n\x06Ingest\x12<\n\x03Run\x12\x18.tumorbase.v1.RunRequest\x1a\x19.tumorbase.v1.RunResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tumorbase/v1/ingest.proto\x12\x0ctumorbase.v1\"I\n\nRunRequest\x12\r\n\x05paths\x18\x01 \x03(\t\x12,\n\x07options\x18\x02 \x01(\x0b\x32\x1b.tumorbase.v1.IngestOptions\"\x93\x03\n\rIngestOptions\x12\x13\n\x06source\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08\x65ncoders\x18\x02 \x03(\t\x12\x14\n\x07workers\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x13\n\x06\x64\x65vice\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x10\n\x03mpp\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12\x16\n\tpatch_mpp\x18\x06 \x01(\x01H\x04\x88\x01\x01\x12\x15\n\x08patch_px\x18\x07 \x01(\x03H\x05\x88\x01\x01\x12\x1b\n\x0emin_lesion_mm3\x18\x08 \x01(\x01H\x06\x88\x01\x01\x12\x15\n\rkeep_identity\x18\t \x01(\x08\x12\x1a\n\rpseudonym_key\x18\n \x01(\x0cH\x07\x88\x01\x01\x12\x14\n\x07weights\x18\x0b \x01(\tH\x08\x88\x01\x01\x12\x13\n\x0bis_compiled\x18\x0c \x01(\x08\x42\t\n\x07_sourceB\n\n\x08_workersB\t\n\x07_deviceB\x06\n\x04_mppB\x0c\n\n_patch_mppB\x0b\n\t_patch_pxB\x11\n\x0f_min_lesion_mm3B\x10\n\x0e_pseudonym_keyB\n\n\x08_weights\"w\n\x0bRunResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.tumorbase.v1.IngestProgressH\x00\x12.\n\x07summary\x18\x02 \x01(\x0b\x32\x1b.tumorbase.v1.IngestSummaryH\x00\x42\x06\n\x04part\"J\n\x0eIngestProgress\x12\x0c\n\x04\x64one\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\"\xc1\x04\n\rIngestSummary\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x35\n\x05\x61\x64\x64\x65\x64\x18\x02 \x03(\x0b\x32&.tumorbase.v1.IngestSummary.AddedEntry\x12\x11\n\tunchanged\x18\x03 \x01(\x03\x12.\n\x0bquarantined\x18\x04 \x03(\x0b\x32\x19.tumorbase.v1.Quarantined\x12\x0f\n\x07seconds\x18\x05 \x01(\x01\x12\x39\n\x07timings\x18\x06 \x03(\x0b\x32(.tumorbase.v1.IngestSummary.TimingsEntry\x12\x11\n\tcommitted\x18\x07 \x01(\x03\x12;\n\x08outdated\x18\x08 \x03(\x0b\x32).tumorbase.v1.IngestSummary.OutdatedEntry\x12\x10\n\x08left_out\x18\t \x01(\x03\x12\x39\n\x07\x65ncoded\x18\n \x03(\x0b\x32(.tumorbase.v1.IngestSummary.EncodedEntry\x1a,\n\nAddedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a.\n\x0cTimingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rOutdatedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a.\n\x0c\x45ncodedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"+\n\x0bQuarantined\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t2F\n\x06Ingest\x12<\n\x03Run\x12\x18.tumorbase.v1.RunRequest\x1a\x19.tumorbase.v1.RunResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INGESTSUMMARY_TIMINGSENTRY']._serialized_options = b'8\001'
   _globals['_INGESTSUMMARY_OUTDATEDENTRY']._loaded_options = None
   _globals['_INGESTSUMMARY_OUTDATEDENTRY']._serialized_options = b'8\001'
+  _globals['_INGESTSUMMARY_ENCODEDENTRY']._loaded_options = None
+  _globals['_INGESTSUMMARY_ENCODEDENTRY']._serialized_options = b'8\001'
   _globals['_RUNREQUEST']._serialized_start=43
   _globals['_RUNREQUEST']._serialized_end=116
   _globals['_INGESTOPTIONS']._serialized_start=119
@@ -46,15 +48,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INGESTPROGRESS']._serialized_start=645
   _globals['_INGESTPROGRESS']._serialized_end=719
   _globals['_INGESTSUMMARY']._serialized_start=722
-  _globals['_INGESTSUMMARY']._serialized_end=1192
-  _globals['_INGESTSUMMARY_ADDEDENTRY']._serialized_start=1051
-  _globals['_INGESTSUMMARY_ADDEDENTRY']._serialized_end=1095
-  _globals['_INGESTSUMMARY_TIMINGSENTRY']._serialized_start=1097
-  _globals['_INGESTSUMMARY_TIMINGSENTRY']._serialized_end=1143
-  _globals['_INGESTSUMMARY_OUTDATEDENTRY']._serialized_start=1145
-  _globals['_INGESTSUMMARY_OUTDATEDENTRY']._serialized_end=1192
-  _globals['_QUARANTINED']._serialized_start=1194
-  _globals['_QUARANTINED']._serialized_end=1237
-  _globals['_INGEST']._serialized_start=1239
-  _globals['_INGEST']._serialized_end=1309
+  _globals['_INGESTSUMMARY']._serialized_end=1299
+  _globals['_INGESTSUMMARY_ADDEDENTRY']._serialized_start=1110
+  _globals['_INGESTSUMMARY_ADDEDENTRY']._serialized_end=1154
+  _globals['_INGESTSUMMARY_TIMINGSENTRY']._serialized_start=1156
+  _globals['_INGESTSUMMARY_TIMINGSENTRY']._serialized_end=1202
+  _globals['_INGESTSUMMARY_OUTDATEDENTRY']._serialized_start=1204
+  _globals['_INGESTSUMMARY_OUTDATEDENTRY']._serialized_end=1251
+  _globals['_INGESTSUMMARY_ENCODEDENTRY']._serialized_start=1253
+  _globals['_INGESTSUMMARY_ENCODEDENTRY']._serialized_end=1299
+  _globals['_QUARANTINED']._serialized_start=1301
+  _globals['_QUARANTINED']._serialized_end=1344
+  _globals['_INGEST']._serialized_start=1346
+  _globals['_INGEST']._serialized_end=1416
 # @@protoc_insertion_point(module_scope)

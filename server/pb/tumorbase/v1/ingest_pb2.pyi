@@ -63,7 +63,7 @@ class IngestProgress(_message.Message):
     def __init__(self, done: _Optional[int] = ..., total: _Optional[int] = ..., path: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
 
 class IngestSummary(_message.Message):
-    __slots__ = ("run_id", "added", "unchanged", "quarantined", "seconds", "timings", "committed", "outdated", "left_out")
+    __slots__ = ("run_id", "added", "unchanged", "quarantined", "seconds", "timings", "committed", "outdated", "left_out", "encoded")
     class AddedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +85,13 @@ class IngestSummary(_message.Message):
         key: str
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class EncodedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     ADDED_FIELD_NUMBER: _ClassVar[int]
     UNCHANGED_FIELD_NUMBER: _ClassVar[int]
@@ -94,6 +101,7 @@ class IngestSummary(_message.Message):
     COMMITTED_FIELD_NUMBER: _ClassVar[int]
     OUTDATED_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    ENCODED_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     added: _containers.ScalarMap[str, int]
     unchanged: int
@@ -103,7 +111,8 @@ class IngestSummary(_message.Message):
     committed: int
     outdated: _containers.ScalarMap[str, int]
     left_out: int
-    def __init__(self, run_id: _Optional[str] = ..., added: _Optional[_Mapping[str, int]] = ..., unchanged: _Optional[int] = ..., quarantined: _Optional[_Iterable[_Union[Quarantined, _Mapping]]] = ..., seconds: _Optional[float] = ..., timings: _Optional[_Mapping[str, float]] = ..., committed: _Optional[int] = ..., outdated: _Optional[_Mapping[str, int]] = ..., left_out: _Optional[int] = ...) -> None: ...
+    encoded: _containers.ScalarMap[str, int]
+    def __init__(self, run_id: _Optional[str] = ..., added: _Optional[_Mapping[str, int]] = ..., unchanged: _Optional[int] = ..., quarantined: _Optional[_Iterable[_Union[Quarantined, _Mapping]]] = ..., seconds: _Optional[float] = ..., timings: _Optional[_Mapping[str, float]] = ..., committed: _Optional[int] = ..., outdated: _Optional[_Mapping[str, int]] = ..., left_out: _Optional[int] = ..., encoded: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class Quarantined(_message.Message):
     __slots__ = ("path", "reason")
