@@ -17,7 +17,7 @@ from tumorbase.models.published import PUBLISHED, Weights
 from tumorbase.models.weights import find_weights
 
 BATCH_SIZE = {"cpu": 8, "cuda": 256}  # by device; more only leave a processor's caches
-COMPILED_BATCH_SIZE = 64  # at most, for each is filled up: a slide's blocks have no more patches
+COMPILED_BATCH_SIZE = 64  # at most, for each is filled up: pieces of a slide are no larger
 
 _PREPROCESSING = {
     "hipt-vit256": hipt.PREPROCESSING,
