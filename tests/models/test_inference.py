@@ -79,6 +79,12 @@ def test_images_lie_channels_last_and_nothing_else_changes() -> None:
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
+def test_a_network_runs_channels_last_on_a_processor_too() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3))
+    Inference(network, "cpu", 4).run(np.ones((2, 3, 8, 8), dtype=np.float32))
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_a_single_item_that_does_not_fit_is_an_error() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         Inference(Doubles(fits=0), "cpu", 4).run(*inputs(3))
