@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -160,16 +162,19 @@ def test_a_training_waits_for_another_until_its_wait_is_ended():
     def stop() -> None:
         raise KeyError
 
-    def read(row: int) -> PatientInputs:
-        """While this training runs, another one waits."""
-        with pytest.raises(KeyError):
-            fit_network(make, read, TARGETS, 0, "cpu", RECIPE, stop)
-        return patients("snn")[row]
-
     def make() -> torch.nn.Module:
         return network("snn").train()
 
-    fitted = fit_network(make, read, TARGETS, 0, "cpu", Recipe(epochs=1), stop)
+    def read(row: int) -> PatientInputs:
+        """While this training runs, another one waits."""
+        other = pool.submit(fit_network, make, read_at_once, TARGETS, 0, "cpu", RECIPE, stop)
+        with pytest.raises(KeyError):
+            other.result(timeout=10)
+        return read_at_once(row)
+
+    read_at_once = patients("snn").__getitem__
+    with ThreadPoolExecutor(1) as pool:
+        fitted = fit_network(make, read, TARGETS, 0, "cpu", Recipe(epochs=1), stop)
     assert len(fitted.losses) == 1
 
 

@@ -298,7 +298,7 @@ def test_a_training_that_waits_for_another_ends_when_cancelled(store):
 
     def holds_up() -> bool:
         trains.set()
-        goes_on.wait(30)
+        goes_on.wait(10)
         return True
 
     question = replace(QUESTION, architecture="snn", name="cut")
