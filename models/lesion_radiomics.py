@@ -124,6 +124,7 @@ class KeySliceRadiomics:
             "spacing_mm": SLICE_SPACING_MM,
             "min_pixels": MIN_SLICE_PIXELS,
             "texture": "2D, directions merged, slice of the largest area",
+            "boxes": "pixels counted from 0",  # as ingest makes masks of them
             "CT": _CT_PREPROCESSING,
             "other": {"bins": BINS},
         }

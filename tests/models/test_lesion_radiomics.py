@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tumorbase.models.encoders import build_encoder
+from tumorbase.models.encoders import build_encoder, canonical
 from tumorbase.models.lesion_crop import LesionCrop
 from tumorbase.models.lesion_radiomics import (
     KeySliceRadiomics,
@@ -52,6 +53,15 @@ def assert_same(one: dict[str, float], other: dict[str, float]) -> None:
     in_double = {tag: value for tag, value in other.items() if tag not in in_single}
     assert {tag: one[tag] for tag in in_double} == pytest.approx(in_double, rel=1e-9)
     assert {tag: one[tag] for tag in in_single} == pytest.approx(in_single, abs=1e-6)
+
+
+def test_key_slices_whose_boxes_are_counted_otherwise_have_another_encoder():
+    """They were counted from 1, and of each lesion nearly all features were others."""
+    spec = KeySliceRadiomics().spec
+    preprocessing = json.loads(spec.preprocessing)
+    assert preprocessing.pop("boxes") == "pixels counted from 0"
+    from_one = replace(spec, preprocessing=canonical(preprocessing))
+    assert from_one.encoder_id == "radiomics-2d-1-9c1b73eb" != spec.encoder_id
 
 
 @both
