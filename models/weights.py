@@ -123,14 +123,13 @@ def file_sha256(path: Path) -> str:
 
 def from_hub(hub: HubFile) -> Path | None:
     """The file in the hub's cache, else fetched if a revision is pinned; None if it is not had."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     names = (hub.path, *hub.also)
     for name in names:
-        cached = try_to_load_from_cache(hub.repository, name, revision=hub.revision or None)
-        if isinstance(cached, str):
-            return Path(cached)
+        if cached := _cached(hub, name):
+            return cached
     for name in names if hub.revision else ():
         try:
             return Path(hf_hub_download(hub.repository, name, revision=hub.revision))
@@ -139,6 +138,22 @@ def from_hub(hub: HubFile) -> Path | None:
                 return None
         except OSError:  # it refuses: `hf download`, which the caller's message names, says why
             return None
+    return None
+
+
+def _cached(hub: HubFile, name: str) -> Path | None:
+    """The file in the hub's cache, whose folders have a repository's name as it was spelt for the
+    download: the hub itself takes it in any case.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    folders = [folder.name for folder in Path(constants.HF_HUB_CACHE).glob("models--*")]
+    spelt = [folder.removeprefix("models--").replace("--", "/") for folder in folders]
+    same = [each for each in spelt if each.lower() == hub.repository.lower()]
+    for repository in sorted(same, key=lambda each: each != hub.repository):
+        cached = try_to_load_from_cache(repository, name, revision=hub.revision or None)
+        if isinstance(cached, str):
+            return Path(cached)
     return None
 
 

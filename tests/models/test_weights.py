@@ -133,6 +133,26 @@ def test_the_hubs_cache_is_looked_into(tmp_path: Path, monkeypatch: pytest.Monke
     assert find_weights(pinned, None).is_published
 
 
+@pytest.mark.parametrize("fetched", ["owner/net", "Owner/Net", "OWNER/net"])
+def test_the_hubs_cache_has_a_repository_in_whatever_case_it_was_fetched(
+    fetched: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(cached_repository("owner/other-net", tmp_path, monkeypatch), "net.bin")
+    path = put(cached_repository(fetched, tmp_path, monkeypatch), "net.bin")
+    assert from_hub(HubFile("Owner/Net", "net.bin")) == path
+
+
+def test_of_one_repository_cached_in_two_cases_the_one_asked_for_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("Owner/Net", "owner/net", "OWNER/NET"):
+        put(cached_repository(name, tmp_path, monkeypatch), "net.bin")
+    for name in ("Owner/Net", "owner/net"):
+        path = from_hub(HubFile(name, "net.bin"))
+        assert path
+        assert path.relative_to(tmp_path).parts[0] == f"models--{name.replace('/', '--')}"
+
+
 def test_the_better_of_a_repositorys_files_counts_that_is_cached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
