@@ -17,7 +17,7 @@ from tumorbase.models.published import PUBLISHED, Weights
 from tumorbase.models.weights import find_weights
 
 BATCH_SIZE = {"cpu": 8, "cuda": 256}  # by device; more only leave a processor's caches
-COMPILED_BATCH_SIZE = 64  # at most, for each is filled up: pieces of a slide are no larger
+COMPILED_BATCH_SIZE = 64  # at most: a piece of a slide, of 8 patches to a block, is filled up to it
 
 _PREPROCESSING = {
     "hipt-vit256": hipt.PREPROCESSING,
