@@ -113,23 +113,18 @@ def _check_study_dates(checks: RowChecks, lesions: dict[str, pa.Array]) -> None:
 
 def _item_rows(checks: RowChecks, lesions: dict[str, pa.Array], context: Context) -> ItemRows:
     rows = metadata_rows("lesion", lesions, checks.keep)
-    studies = {
-        "patient_id": lesions["patient_id"],
-        "study_id": lesions["study_id"],
-        "study_date": lesions["event_time"],
-        "known_at": lesions["known_at"],
-    }
     patients = metadata_rows("patient", {"patient_id": lesions["patient_id"]}, checks.keep)
     tables = {
         "patient": unique_rows(patients),
-        "study": _one_row_a_study(metadata_rows("study", studies, checks.keep)),
+        "study": _studies(rows),
         "lesion": rows,
     }
     return ItemRows(tables, measurement_vectors(rows, context), checks.rejected)
 
 
-def _one_row_a_study(studies: pa.Table) -> pa.Table:
-    """One row for each study with its date, known when the first of its rows was."""
-    grouped = studies.group_by(["patient_id", "study_id"], use_threads=False)
-    merged = grouped.aggregate([("study_date", "min"), ("known_at", "min")])
-    return merged.rename_columns(studies.column_names).cast(studies.schema)
+def _studies(lesions: pa.Table) -> pa.Table:
+    """One row for each study with its date; when its lesions were known says nothing of it."""
+    ids = ["patient_id", "study_id"]
+    dated = lesions.group_by(ids, use_threads=False).aggregate([("event_time", "min")])
+    columns = {name: dated[name] for name in ids}
+    return metadata_rows("study", {**columns, "study_date": dated["event_time_min"]})

@@ -52,6 +52,21 @@ def test_lesion_keeps_position_axes_and_date(tmp_path) -> None:
     assert study["study_date"] == datetime(2020, 1, 2)
 
 
+def test_when_a_lesion_was_known_says_nothing_of_its_study(tmp_path) -> None:
+    rows = GOOD.strip() + ",2021-06-01\nL2,P1,S1,,1,2,3,20,10,,2022-06-01\n"
+    tables = read(tmp_path, HEADER.strip() + ",known_at\n" + rows).tables
+    assert tables["study"].to_pylist() == [
+        {
+            "patient_id": "P1",
+            "study_id": "S1",
+            "study_date": datetime(2020, 1, 2),
+            "known_at": None,
+        }
+    ]
+    known = tables["lesion"]["known_at"].to_pylist()
+    assert known == [datetime(2021, 6, 1), datetime(2022, 6, 1)]
+
+
 def test_region_is_that_column_else_the_type_else_primary(tmp_path) -> None:
     text = (
         HEADER.strip()
