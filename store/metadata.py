@@ -58,13 +58,15 @@ _OF_STUDY = """SELECT t.* EXCLUDE (commit_id, event_time, known_at),
 _READ = {
     "patient": "SELECT DISTINCT patient_id FROM main.patient JOIN visible USING (commit_id)",
     "panel": "SELECT DISTINCT panel_id, columns FROM main.panel JOIN visible USING (commit_id)",
-    # A study is named by its images and by tables; what these state goes before a header's date.
-    "study": """SELECT patient_id, study_id,
-        coalesce(max(study_date) FILTER (is_table), max(study_date)) AS study_date,
-        coalesce(
-            max(known_at) FILTER (is_table), max(study_date) FILTER (is_table),
-            max(known_at), max(study_date), min(committed_at)) AS known_at
-    FROM main.study JOIN visible USING (commit_id) GROUP BY patient_id, study_id""",
+    # A study is named by its images and by tables. Both times are those of one row: of a table with
+    # a date, else of a header; of several the latest date, and of one date the latest known_at.
+    "study": """SELECT t.patient_id, t.study_id, t.study_date,
+        coalesce(t.known_at, t.study_date, v.committed_at) AS known_at
+    FROM main.study t JOIN visible v USING (commit_id)
+    QUALIFY row_number() OVER (
+        PARTITION BY t.patient_id, t.study_id
+        ORDER BY (v.is_table AND t.study_date IS NOT NULL) DESC, t.study_date DESC NULLS LAST,
+            t.known_at DESC NULLS LAST, t.commit_id) = 1""",
     "series": _OF_STUDY.format(table="series"),
     "lesion": _OF_STUDY.format(table="lesion"),
     # Features and nuclei name a slide too; the row of the slide itself goes before theirs.

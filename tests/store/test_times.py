@@ -12,7 +12,7 @@ from tumorbase.store.commit import CommitContent
 from tumorbase.store.schema import METADATA
 from tumorbase.store.store import Store
 
-TAKEN, REPORTED = datetime(2020, 1, 1), datetime(2020, 3, 1)
+TAKEN, LATER, REPORTED = datetime(2020, 1, 1), datetime(2020, 2, 1), datetime(2020, 3, 1)
 
 
 @pytest.fixture
@@ -98,6 +98,61 @@ def test_a_table_without_a_date_leaves_it_to_the_header(store):
     put_study(store, "dicom_series", study_date=TAKEN, known_at=TAKEN)
     (study,) = store.view().table("study").to_pylist()
     assert (study["study_date"], study["known_at"]) == (TAKEN, TAKEN)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        # A date and a known_at of two rows are never one study's times.
+        (
+            {"studies_table": {"known_at": TAKEN}, "dicom_series": {"study_date": LATER}},
+            (LATER, LATER),
+        ),
+        (
+            {
+                "studies_table": {"study_date": TAKEN, "known_at": REPORTED},
+                "lesions_table": {"study_date": LATER},
+            },
+            (LATER, LATER),
+        ),
+        (
+            {
+                "studies_table": {"study_date": TAKEN},
+                "dicom_series": {"study_date": LATER, "known_at": REPORTED},
+            },
+            (TAKEN, TAKEN),
+        ),
+        # Of two headers the later one; of one date, the row that says when it was known.
+        (
+            {
+                "dicom_series": {"study_date": TAKEN, "known_at": REPORTED},
+                "dicom": {"study_date": LATER},
+            },
+            (LATER, LATER),
+        ),
+        (
+            {
+                "studies_table": {"study_date": TAKEN, "known_at": REPORTED},
+                "lesions_table": {"study_date": TAKEN},
+            },
+            (TAKEN, REPORTED),
+        ),
+    ],
+    ids=["undated table", "two tables", "table and header", "two headers", "one date"],
+)
+@pytest.mark.parametrize("order", [1, -1], ids=["in order", "reversed"])
+def test_a_study_has_both_times_of_one_row(store, rows, expected, order):
+    for kind, stated in list(rows.items())[::order]:
+        put_study(store, kind, **stated)
+    (study,) = store.view().table("study").to_pylist()
+    assert (study["study_date"], study["known_at"]) == expected
+
+
+def test_a_study_without_a_date_is_known_since_the_first_commit_that_names_it(store):
+    put_study(store, "ct_nifti")
+    (first,) = store.view().table("study").to_pylist()
+    put_study(store, "studies_table")
+    assert store.view().table("study").to_pylist() == [first]
 
 
 def test_what_states_no_time_is_known_since_its_commit(store):
