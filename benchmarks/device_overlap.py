@@ -128,7 +128,7 @@ def _read(path: Path, slides: int, workers: int, runtime: Runtime) -> float:
 
 def _pending(path: Path, slides: int, context: Context) -> Iterator[Pending]:
     for number in range(slides):
-        details = {"slide_id": f"{path.stem}{number}", "has_imported_nuclei": True}
+        details = {"slide_id": f"{path.stem}{number}"}
         item = Item("slide", f"slide:{number}", str(path), (str(path),), "P1", details)
         yield Pending(item, "", context)
 

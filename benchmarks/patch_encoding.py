@@ -123,7 +123,7 @@ def _end_to_end(path: Path, context: Context) -> Timed:
     from tumorbase.ingest.item import Item
     from tumorbase.ingest.slides import read_slide
 
-    details = {"slide_id": path.stem, "has_imported_nuclei": True}  # so that none are looked for
+    details = {"slide_id": path.stem}
     item = Item("slide", f"slide:{path.stem}", str(path), (str(path),), "P1", details)
     return _timed(lambda: read_slide(item, context).vectors[0].rows)
 

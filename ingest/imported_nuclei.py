@@ -1,11 +1,17 @@
-"""Slides whose nuclei come from a file are not segmented as well: no nucleus is counted twice."""
+"""Slides whose nuclei a file brings: they are not segmented as well.
+
+Segmented nuclei are committed apart from their slide, so that a file that comes later takes their
+place and nothing else of the slide has to be made anew.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from tumorbase.models.encoders import encoder_level, is_network
 
-from tumorbase.ingest.item import Item, Plan
+
+def slide_key(slide_id: str) -> str:
+    """The key of the item that a slide is."""
+    return f"slide:{slide_id}"
 
 
 def nuclei_key(slide_id: str) -> str:
@@ -13,22 +19,8 @@ def nuclei_key(slide_id: str) -> str:
     return f"nuclei:{slide_id}"
 
 
-def leave_nuclei_to_import(plan: Plan, is_stored: Callable[[str], bool]) -> Plan:
-    """The plan, with `has_imported_nuclei` in the details of slides of which it imports nuclei, or
-    of which the store has imported ones; `is_stored` tells of an item's key.
+def is_of_segmented(encoder: str) -> bool:
+    """Whether the encoder of this name takes nuclei that are segmented for it, where no file brings
+    them; a network looks for nuclei itself.
     """
-    planned = {item.key for item in plan.items}
-
-    def has_imported(item: Item) -> bool:
-        if item.kind != "slide":
-            return False
-        key = nuclei_key(item.details["slide_id"])
-        return key in planned or is_stored(key)
-
-    items = (
-        replace(item, details={**item.details, "has_imported_nuclei": True})
-        if has_imported(item)
-        else item
-        for item in plan.items
-    )
-    return replace(plan, items=tuple(items))
+    return encoder_level(encoder) == "nucleus" and not is_network(encoder)

@@ -19,7 +19,7 @@ from tumorbase.ingest.device_process import networks_apart
 from tumorbase.ingest.drawn_scan import SCAN_KINDS
 from tumorbase.ingest.encodings import Encoded, encoded_items, further_key, is_given_to
 from tumorbase.ingest.fingerprint import fingerprint_item, fingerprint_rows
-from tumorbase.ingest.imported_nuclei import leave_nuclei_to_import
+from tumorbase.ingest.imported_nuclei import is_of_segmented, nuclei_key, slide_key
 from tumorbase.ingest.item import Context, Item, ItemRows, Rejected, VectorRows
 from tumorbase.ingest.planning import SOURCES, plan
 from tumorbase.ingest.pseudonyms import pseudonym
@@ -29,9 +29,10 @@ from tumorbase.models.encoders import (
     Runtime,
     encoder_names,
     is_known,
+    is_network,
 )
 from tumorbase.models.patch_geometry import PatchGeometry
-from tumorbase.store.commit import FURTHER_ENCODINGS, CommitContent, StagedVectors
+from tumorbase.store.commit import CommitContent, StagedVectors
 from tumorbase.store.encoder_row import StoredEncoder
 from tumorbase.store.errors import BadInput, InvalidRequest
 from tumorbase.store.store import Store
@@ -153,7 +154,6 @@ def _ingest(
     workers = options.workers or os.cpu_count() or 1
     try:
         planned, context = plan(paths, options.source, run.context)
-        planned = leave_nuclei_to_import(planned, run.is_stored)
         if any(item.kind == "case" for item in planned.items):
             series = store.view().table("series")
             planned = refuse_partial_cases(planned, series, run.stored_id)
@@ -192,8 +192,12 @@ class _Run:
             keep_identity=options.keep_identity,
         )
         self._clock = time.perf_counter()
-        self._before = store.counts(store.view())
+        view = store.view()
+        self._before = store.counts(view)
+        of_nuclei = [each for each in view.encoders("nucleus") if not is_network(each.name)]
+        self._of_segmented = frozenset(each.encoder_id for each in of_nuclei)
         self._known = encoded_items(store.fingerprints())
+        self._planned: frozenset[str] = frozenset()
         owners = {table: store.owners(table) for table in CLAIMED}
         self._claims = Claims(store.item_paths(), owners)
         self._rejected: list[Rejected] = []
@@ -204,7 +208,7 @@ class _Run:
         self._left_out = 0
         self._outdated_vectors: Counter[str] = Counter()
         self._encoded: Counter[str] = Counter()
-        self._ready: list[tuple[Item, CommitContent]] = []
+        self._ready: list[tuple[Item, tuple[CommitContent, ...]]] = []
         self._ready_seconds = 0.0
         self._done = 0
         self._total = 0
@@ -218,6 +222,7 @@ class _Run:
     ) -> Iterator[Pending]:
         """Items that are not in the store as they are now, or lack an encoder of the run."""
         self._total = len(items)
+        self._planned = frozenset(item.key for item in items)
         first_path: dict[str, str] = {}
         for item in items:
             if item.key in first_path:
@@ -235,7 +240,7 @@ class _Run:
                 self._left_out += 1
                 self._report(item, "left out", progress)
             elif missing is None:
-                yield Pending(item, content, self.context)
+                yield Pending(item, content, self._only(self._wanted(item)))
             elif missing:
                 yield Pending(item, content, self._only(missing))
             else:
@@ -268,8 +273,9 @@ class _Run:
             self._report(item, "unchanged", progress)
             _unlink(vectors.path for vectors in rows.vectors)
             return
-        key, names = self.stored_id(item.key), missing or self._wanted(item)
+        names = missing or self._wanted(item)
         if missing is None:
+            key = self.stored_id(item.key)
             try:
                 refuse_without_scan(item, self._unclaimed)
                 self._claims.claim(key, item.path, rows.tables)
@@ -278,20 +284,34 @@ class _Run:
                 self._refuse(error, item, progress)
                 _unlink(vectors.path for vectors in rows.vectors)
                 return
-            self._outdated_vectors.update(self._lost(key, names))
+            self._outdated_vectors.update(self._lost(key, self._given(item)))
         else:
-            rows = _vectors_of(names, rows)
-            key = further_key(key, map(self._encoder_ids.__getitem__, names))
+            added = _made_by(names, rows.vectors)
+            _unlink(vectors.path for vectors in rows.vectors if vectors not in added)
+            rows = ItemRows(vectors=added, seconds=rows.seconds)
         for vectors in rows.vectors:
             self._encoded[vectors.spec.encoder_id] += vectors.rows
-        self._ready.append((item, self._content(item, key, content, names, rows)))
+        contents = self._contents(item, content, names, rows, is_new=missing is None)
+        self._ready.append((item, contents))
         self._ready_seconds += sum(rows.seconds.values())
         if self._ready_seconds >= COMMIT_AFTER_SECONDS:
             self.commit(progress)
 
-    def _wanted(self, item: Item) -> tuple[str, ...]:
-        """The run's encoders that an item of this kind is given to."""
+    def _given(self, item: Item) -> tuple[str, ...]:
+        """The run's encoders that items of this kind are given to."""
         return tuple(name for name in self.context.encoders if is_given_to(name, item.kind))
+
+    def _wanted(self, item: Item) -> tuple[str, ...]:
+        """The run's encoders that this item is given to."""
+        given = self._given(item)
+        if item.kind != "slide" or not self._has_file_of_nuclei(item.details["slide_id"]):
+            return given
+        return tuple(name for name in given if not is_of_segmented(name))
+
+    def _has_file_of_nuclei(self, slide_id: str) -> bool:
+        """Whether a file with the nuclei of this slide is planned, or in the store."""
+        key = nuclei_key(slide_id)
+        return key in self._planned or self.stored_id(key) in self._known
 
     def _missing(self, item: Item, content: str) -> tuple[str, ...] | None:
         """Encoders of the run that have not seen the item, which is in the store; None if it is not
@@ -309,23 +329,69 @@ class _Run:
         seen = known.encoder_ids if known else frozenset[str]()
         return seen.difference(map(self._encoder_ids.__getitem__, encoders))
 
-    def _content(
-        self, item: Item, key: str, content: str, encoders: Sequence[str], rows: ItemRows
+    def _contents(
+        self, item: Item, content: str, names: Sequence[str], rows: ItemRows, is_new: bool
+    ) -> tuple[CommitContent, ...]:
+        """The commit of a new item, or one that adds these encoders' vectors to it; and apart from
+        it that of a slide's segmented nuclei.
+        """
+        apart = [name for name in names if item.kind == "slide" and is_of_segmented(name)]
+        together = [name for name in names if name not in apart]
+        contents = [self._added(item, content, [name], rows) for name in apart]
+        if is_new:
+            contents.insert(0, self._own(item, content, together, rows, apart))
+        elif together:
+            contents.append(self._added(item, content, together, rows))
+        return tuple(contents)
+
+    def _own(
+        self,
+        item: Item,
+        content: str,
+        encoders: Sequence[str],
+        rows: ItemRows,
+        but: Sequence[str],
     ) -> CommitContent:
-        ids = frozenset(self._encoder_ids[name] for name in encoders)
+        """The commit of an item with all of its vectors `but` those of some encoders."""
+        left = _made_by(but, rows.vectors)
         return CommitContent(
-            key,
+            self.stored_id(item.key),
             item.kind,
-            "" if self.options.pseudonym_key else item.path,
-            Encoded(content, ids).fingerprint,
+            self._shown_path(item),
+            self._fingerprint(content, encoders),
             self.run_id,
             rows.tables,
-            tuple(_staged(vectors) for vectors in rows.vectors),
-            outdated=self._outdated(item) if FURTHER_ENCODINGS not in key else (),
+            tuple(_staged(vectors) for vectors in rows.vectors if vectors not in left),
+            outdated=self._outdated(item),
         )
 
+    def _added(
+        self, item: Item, content: str, encoders: Sequence[str], rows: ItemRows
+    ) -> CommitContent:
+        """The commit of the vectors that these encoders made of an item that has its own."""
+        ids = [self._encoder_ids[name] for name in encoders]
+        return CommitContent(
+            further_key(self.stored_id(item.key), ids),
+            item.kind,
+            self._shown_path(item),
+            self._fingerprint(content, encoders),
+            self.run_id,
+            vectors=tuple(map(_staged, _made_by(encoders, rows.vectors))),
+        )
+
+    def _shown_path(self, item: Item) -> str:
+        return "" if self.options.pseudonym_key else item.path
+
+    def _fingerprint(self, content: str, encoders: Sequence[str]) -> str:
+        return Encoded(content, frozenset(self._encoder_ids[name] for name in encoders)).fingerprint
+
     def _outdated(self, item: Item) -> tuple[str, ...]:
-        """The case that was encoded of a scan which is now another."""
+        """The case that was encoded of a scan which is now another, and the segmented nuclei of a
+        slide that a file brings others of.
+        """
+        if item.kind == "nuclei":
+            slide = self.stored_id(slide_key(item.details["slide_id"]))
+            return tuple(further_key(slide, [encoder_id]) for encoder_id in self._of_segmented)
         return (self.stored_id(case_key(item)),) if item.kind in SCAN_KINDS else ()
 
     def commit(self, progress: Callable[[Progress], None]) -> None:
@@ -333,11 +399,11 @@ class _Run:
         if not self._ready:
             return
         started = time.perf_counter()
-        self.store.commit_all([content for _, content in self._ready])
+        self.store.commit_all([content for _, contents in self._ready for content in contents])
         self._timings["commit"] += time.perf_counter() - started
-        for item, content in self._ready:
+        for item, contents in self._ready:
             self._report(item, "committed", progress)
-            _unlink(vectors.file for vectors in content.vectors)
+            _unlink(vectors.file for content in contents for vectors in content.vectors)
         self._committed += len(self._ready)
         self._ready, self._ready_seconds = [], 0.0
 
@@ -365,10 +431,6 @@ class _Run:
         record = asdict(summary) | {"quarantined": len(refused)}
         self.store.record_run(self.run_id, self.started_at, record, refused)
         return summary
-
-    def is_stored(self, key: str) -> bool:
-        """Whether the item of this key was in the store when the run began."""
-        return self.stored_id(key) in self._known
 
     def stored_id(self, one: str) -> str:
         """What an id is in the store: itself, or its pseudonym."""
@@ -428,11 +490,9 @@ def _check(paths: Sequence[Path], options: IngestOptions) -> None:
         raise InvalidRequest(f"encoder must be one of {known}, got {unknown!r}")
 
 
-def _vectors_of(encoders: Sequence[str], rows: ItemRows) -> ItemRows:
-    """The vectors alone that these encoders made, and what was pooled from them."""
-    added = [v for v in rows.vectors if v.spec.name.removesuffix(POOLED_SUFFIX) in encoders]
-    _unlink(vectors.path for vectors in rows.vectors if vectors not in added)
-    return ItemRows(vectors=added, seconds=rows.seconds)
+def _made_by(encoders: Sequence[str], vectors: Sequence[VectorRows]) -> list[VectorRows]:
+    """The vectors that these encoders made, and what was pooled from them."""
+    return [v for v in vectors if v.spec.name.removesuffix(POOLED_SUFFIX) in encoders]
 
 
 def _know_stored_patients(store: Store, context: Context) -> Context:

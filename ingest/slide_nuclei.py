@@ -55,13 +55,11 @@ def stage_slide_nuclei(
     ids: dict[str, str],
     context: Context,
     seconds: defaultdict[str, float],
-    are_imported: bool,
 ) -> list[VectorRows]:
     """Staged rows of the nuclei in tissue; nothing for a slide coarser than 0.6 um a pixel.
 
-    Nuclei that glow on a dark ground are told on a virtual haematoxylin stain. Where a file of
-    nuclei is imported with the slide, only a network looks for others. The time spent is added to
-    `seconds`.
+    Nuclei that glow on a dark ground are told on a virtual haematoxylin stain. The time spent is
+    added to `seconds`.
     """
     if slide.mpp > MAX_MPP:
         return []
@@ -72,10 +70,8 @@ def stage_slide_nuclei(
             from tumorbase.ingest.hovernet_nuclei import hovernet_batches
 
             batches = hovernet_batches(slide, tissue, encoder, ids, seconds)
-        elif not are_imported:
-            batches = _segmented_batches(slide, tissue, encoder, ids, seconds)
         else:
-            continue
+            batches = _segmented_batches(slide, tissue, encoder, ids, seconds)
         staged.append(stage(context, encoder.spec, batches))
     return staged
 

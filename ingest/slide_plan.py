@@ -11,6 +11,7 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from tumorbase.ingest.cohort import SLIDE_SUFFIXES
+from tumorbase.ingest.imported_nuclei import slide_key
 from tumorbase.ingest.item import Item, Plan, Rejected
 from tumorbase.store.errors import BadInput
 
@@ -49,7 +50,7 @@ def plan_slides(paths: Sequence[Path], patient_of: Callable[[str], str]) -> Plan
     for slide_id, files in slides:
         names = tuple(map(str, files))
         patient_id = patient_of(_name(files, in_folder[files[0].parent]))
-        key = f"slide:{slide_id}"
+        key = slide_key(slide_id)
         items.append(Item("slide", key, names[0], names, patient_id, {"slide_id": slide_id}))
     return Plan(tuple(items), tuple(rejected))
 

@@ -36,8 +36,7 @@ __all__ = ["plan_slides", "read_slide"]
 
 def read_slide(item: Item, context: Context) -> ItemRows:
     """Rows of one slide or tile: slide, patches with tissue, slide vector, and nuclei where it is
-    fine enough (0.6 um a pixel). If a file of nuclei is imported with it, only networks look for
-    them.
+    fine enough (0.6 um a pixel).
 
     Patches are as `context.patches` says; those of a coarser slide are at its own mpp. A slide
     without tissue has its row, no patch and no vector.
@@ -58,8 +57,7 @@ def read_slide(item: Item, context: Context) -> ItemRows:
         for encoder in encoders_of(context, "patch"):
             rows.vectors += stage_patches(slide, grid, tissue, encoder, ids, context, seconds)
         rows.vectors += stage_regions(slide, tissue, ids, context, seconds)
-        are_imported = bool(item.details.get("has_imported_nuclei"))
-        rows.vectors += stage_slide_nuclei(slide, tissue, ids, context, seconds, are_imported)
+        rows.vectors += stage_slide_nuclei(slide, tissue, ids, context, seconds)
     rows.seconds = dict(seconds)
     return rows
 

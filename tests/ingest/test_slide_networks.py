@@ -50,7 +50,7 @@ def tissue(shared: Path) -> Image.Image:
 
 
 def rows_of(path: Path, weights: Path, staging: Path, *encoders: str) -> ItemRows:
-    details = {"slide_id": path.stem, "has_imported_nuclei": True}
+    details = {"slide_id": path.stem}
     item = Item("slide", f"slide:{path.stem}", str(path), (str(path),), "P1", details)
     return read_slide(item, Context(staging, encoders, Runtime(weights=weights), MPP))
 

@@ -12,10 +12,8 @@ from PIL import Image, ImageDraw
 from scipy.spatial import cKDTree
 
 from tumorbase.ingest import slide_nuclei
-from tumorbase.ingest.imported_nuclei import leave_nuclei_to_import
 from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.ingest.patient_names import patient_of_file
-from tumorbase.ingest.planning import plan
 from tumorbase.ingest.slides import plan_slides, read_slide
 from tumorbase.models.patch_geometry import PatchGeometry
 from tumorbase.store.errors import BadInput
@@ -258,20 +256,6 @@ def test_a_slide_of_no_patient_is_refused(tmp_path: Path) -> None:
     item = Item("slide", "slide:a", str(tmp_path / "a.png"), (), None, {"slide_id": "a"})
     with pytest.raises(BadInput, match="patient"):
         read_slide(item, Context(tmp_path, mpp=0.5))
-
-
-def test_nuclei_of_a_file_replace_segmentation(shared: Path, tmp_path: Path) -> None:
-    folder, staging = tmp_path / "in", tmp_path / "staging"
-    folder.mkdir()
-    staging.mkdir()
-    shutil.copy(shared / "data/pathology/tiles/histo.jpg", folder / "S1.jpg")
-    (folder / "S1.json").write_text('{"mag": 40, "nuc": {}}')
-    context = Context(staging, mpp=0.5)
-    planned, _ = plan([folder / "S1.jpg", folder / "S1.json"], None, context)
-    items = leave_nuclei_to_import(planned, lambda key: False).items
-    (item,) = [item for item in items if item.kind == "slide"]
-    rows = read_slide(item, context)
-    assert {vectors.spec.level for vectors in rows.vectors} == {"patch", "slide"}
 
 
 @pytest.mark.parametrize(
