@@ -16,6 +16,7 @@ from tumorbase.store.view import View
 
 DEFAULT_FOLDS = 5
 MIN_EVENTS = 10
+ROUNDING = 1e-9
 
 _ENDPOINTS = "SELECT DISTINCT endpoint FROM outcome ORDER BY endpoint"
 _OUTCOMES = """
@@ -147,8 +148,10 @@ def _concordance(outcomes: Outcomes, fold: int, val: np.ndarray, risks: np.ndarr
 def percentiles(training_risks: np.ndarray, risks: np.ndarray) -> np.ndarray:
     """Percentage of training patients below each risk, ties counted one half.
 
-    `training_risks` are in ascending order.
+    `training_risks` are in ascending order. Risks that differ by rounding are ties: a patient's own
+    differs so by who else is asked about.
     """
-    below = np.searchsorted(training_risks, risks, side="left")
-    not_above = np.searchsorted(training_risks, risks, side="right")
+    rounding = ROUNDING * np.maximum(1.0, np.abs(risks))
+    below = np.searchsorted(training_risks, risks - rounding, side="left")
+    not_above = np.searchsorted(training_risks, risks + rounding, side="right")
     return 50.0 * (below + not_above) / len(training_risks)

@@ -15,6 +15,7 @@ from tumorbase.models.cox import CoxModel, cox_risk
 from tumorbase.query.answers import TrainingQuestion
 from tumorbase.query.risk_groups import risk_groups
 from tumorbase.query.survival import score_patients, train_survival
+from tumorbase.query.survival_cohort import percentiles
 from tumorbase.query.survival_features import FeatureBlock, feature_blocks, patient_features
 from tumorbase.query.survival_model import HeldOut, SurvivalModel, model_bytes, read_model
 from tumorbase.store.commit import CommitContent, StagedVectors
@@ -303,3 +304,9 @@ def test_risk_groups_of_held_out_patients_differ(store, trained):
     assert found.log_rank_p < 0.01
     assert low.survival.probability[0] == 1.0
     assert len(low.lower) == len(low.survival.time_days)
+
+
+def test_a_risk_that_differs_by_rounding_from_a_training_patients_is_a_tie() -> None:
+    training = np.array([-3.0, -2.2, 0.1, 1.7])
+    places = percentiles(training, np.array([-2.2, -2.2 + 1e-15, -2.2 - 1e-15, -2.1, 9.0]))
+    np.testing.assert_array_equal(places, [37.5, 37.5, 37.5, 50.0, 100.0])
