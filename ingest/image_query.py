@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tumorbase.ingest.chosen_encoders import encoder_ids
+from tumorbase.ingest.imported_nuclei import slide_key
 from tumorbase.ingest.item import Context, Item, ItemRows
 from tumorbase.ingest.readers import reader_of
 from tumorbase.models.encoders import POOLED_SUFFIX, Runtime, encoder_level
@@ -106,7 +107,7 @@ def _item(asked: ImageQuestion) -> Item:
     if asked.level == "lesion":
         details = {"study_id": "query", "masks": {"primary": str(asked.mask)}, "modality": "CT"}
         return Item("ct_nifti", "series:query", path, (path,), "query", details)
-    return Item("slide", "slide:query", path, (path,), "query", {"slide_id": "query"})
+    return Item("slide", slide_key("query"), path, (path,), "query", {"slide_id": "query"})
 
 
 def _place(table: pa.Table, rows: ItemRows, level: str) -> int:

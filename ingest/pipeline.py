@@ -337,53 +337,40 @@ class _Run:
         """
         apart = [name for name in names if item.kind == "slide" and is_of_segmented(name)]
         together = [name for name in names if name not in apart]
-        contents = [self._added(item, content, [name], rows) for name in apart]
-        if is_new:
-            contents.insert(0, self._own(item, content, together, rows, apart))
-        elif together:
-            contents.append(self._added(item, content, together, rows))
+        segmented = _made_by(apart, rows.vectors)
+        contents = []
+        if is_new or together:
+            others = [vectors for vectors in rows.vectors if vectors not in segmented]
+            own = rows if is_new else None
+            contents.append(self._commit_of(item, content, together, others, own))
+        contents += [
+            self._commit_of(item, content, [name], _made_by([name], segmented)) for name in apart
+        ]
         return tuple(contents)
 
-    def _own(
+    def _commit_of(
         self,
         item: Item,
         content: str,
         encoders: Sequence[str],
-        rows: ItemRows,
-        but: Sequence[str],
+        vectors: Sequence[VectorRows],
+        own: ItemRows | None = None,
     ) -> CommitContent:
-        """The commit of an item with all of its vectors `but` those of some encoders."""
-        left = _made_by(but, rows.vectors)
+        """The commit of an item, whose tables are those of `own`; without, one that adds vectors by
+        these encoders to it.
+        """
+        ids = frozenset(self._encoder_ids[name] for name in encoders)
+        key = self.stored_id(item.key)
         return CommitContent(
-            self.stored_id(item.key),
+            key if own else further_key(key, ids),
             item.kind,
-            self._shown_path(item),
-            self._fingerprint(content, encoders),
+            "" if self.options.pseudonym_key else item.path,
+            Encoded(content, ids).fingerprint,
             self.run_id,
-            rows.tables,
-            tuple(_staged(vectors) for vectors in rows.vectors if vectors not in left),
-            outdated=self._outdated(item),
+            own.tables if own else {},
+            tuple(map(_staged, vectors)),
+            outdated=self._outdated(item) if own else (),
         )
-
-    def _added(
-        self, item: Item, content: str, encoders: Sequence[str], rows: ItemRows
-    ) -> CommitContent:
-        """The commit of the vectors that these encoders made of an item that has its own."""
-        ids = [self._encoder_ids[name] for name in encoders]
-        return CommitContent(
-            further_key(self.stored_id(item.key), ids),
-            item.kind,
-            self._shown_path(item),
-            self._fingerprint(content, encoders),
-            self.run_id,
-            vectors=tuple(map(_staged, _made_by(encoders, rows.vectors))),
-        )
-
-    def _shown_path(self, item: Item) -> str:
-        return "" if self.options.pseudonym_key else item.path
-
-    def _fingerprint(self, content: str, encoders: Sequence[str]) -> str:
-        return Encoded(content, frozenset(self._encoder_ids[name] for name in encoders)).fingerprint
 
     def _outdated(self, item: Item) -> tuple[str, ...]:
         """The case that was encoded of a scan which is now another, and the segmented nuclei of a
